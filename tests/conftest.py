@@ -1,0 +1,138 @@
+"""Fixtures: the loop under test, and the proof that a test leaves nothing behind.
+
+A test takes `loop` (one loop, closed afterwards), `new_loop` (its factory), `snippet` (a fresh
+interpreter) or `same_as_asyncio`; each of them runs the test once per loop of support.LOOPS.
+`async def` bodies run on `loop`. After every test no libuv handle, descriptor, task, log record
+of asyncio or unraisable exception may be left.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import logging
+
+import pytest
+
+from tests.support import (
+    LOOPS,
+    AsyncioLog,
+    finish,
+    live_handles,
+    open_descriptors,
+    run_snippet,
+)
+
+
+def pytest_report_header():
+    return "loops: " + ", ".join(LOOPS)
+
+
+def pytest_collection_finish():
+    """Keep everything imported so far out of the collections that follow every test."""
+    for factory in LOOPS.values():  # what a first loop opens once per process is no leak
+        factory().close()
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_generate_tests(metafunc):
+    """Run the loop tests of modules that say BOTH_MODES = True without and with debug mode."""
+    if getattr(metafunc.module, "BOTH_MODES", False) and "debug" in metafunc.fixturenames:
+        metafunc.parametrize("debug", [False, True], ids=["plain", "debug"], indirect=True)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem):
+    """Run `async def` bodies that ask for `loop` on it."""
+    loop = pyfuncitem.funcargs.get("loop")
+    if loop is None or not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    loop.run_until_complete(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture
+def asyncio_log():
+    """What asyncio logs from WARNING up; a test takes what it expects, the rest is an error."""
+    handler = AsyncioLog()
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    yield handler
+    logger.removeHandler(handler)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(asyncio_log):
+    """Check after the test and its other fixtures that nothing of it is left."""
+    before = open_descriptors()
+    yield
+    gc.collect()
+    assert asyncio_log.take() == []
+    assert live_handles() == 0
+    opened = {fd: name for fd, name in open_descriptors().items() if fd not in before}
+    assert opened == {}
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop_name(request):
+    """Name of the loop under test."""
+    return request.param
+
+
+@pytest.fixture
+def new_loop(loop_name, nothing_left):
+    """Factory of the loop under test; the test closes what it makes."""
+    return LOOPS[loop_name]
+
+
+@pytest.fixture
+def debug(request):
+    """Whether `loop` is in debug mode: parametrised by BOTH_MODES of the module."""
+    return getattr(request, "param", False)
+
+
+@pytest.fixture
+def loop(new_loop, debug):
+    """A loop under test that does not run yet; closed after the test."""
+    loop = new_loop()
+    loop.set_debug(debug)
+    yield loop
+    left = finish(loop)
+    assert left == [], "tasks left behind"
+
+
+@pytest.fixture
+def snippet(loop_name, nothing_left):
+    """run_snippet() for the loop under test."""
+    return functools.partial(run_snippet, loop_name)
+
+
+@pytest.fixture
+def same_as_asyncio(new_loop, debug):
+    """Run a body on asyncio and on the loop under test, require equal results, return them.
+
+    The body is a function or a coroutine function that takes the loop.
+    """
+
+    def compare(body):
+        results = []
+        for factory in (LOOPS["asyncio"], new_loop):
+            loop = factory()
+            loop.set_debug(debug)
+            try:
+                result = body(loop)
+                if inspect.iscoroutine(result):
+                    result = loop.run_until_complete(result)
+            finally:
+                left = finish(loop)
+            assert left == [], "tasks left behind"
+            results.append(result)
+        expected, got = results
+        assert got == expected
+        return got
+
+    return compare
