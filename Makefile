@@ -1,0 +1,44 @@
+# Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
+# ARGS='-k name' goes to pytest.
+
+.PHONY: help build test demo check format asan refleaks clean
+.DEFAULT_GOAL := help
+export PYTHON
+
+# The python of the virtual environment, set up for the kind of work named.
+setup = py=$$(tools/setup.sh $(1)) || exit 1;
+
+help:
+	@echo "make build     the extension module in place, warnings are errors"
+	@echo "make test      the tests"
+	@echo "make demo      an aiohttp application under load, on asyncio and on pyasync"
+	@echo "make check     formatting, lint, types, stubs"
+	@echo "make asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make refleaks  reference and block counts, on a debug build: PYTHON=python3.14-dbg"
+	@echo "make clean     removes everything that was built"
+
+build:
+	@PYASYNC_DEV=1 tools/setup.sh build >/dev/null
+
+test:
+	@$(call setup,test) exec $$py -m pytest $(ARGS)
+
+demo:
+	@$(call setup,demo) exec $$py -m benchmarks.demo $(ARGS)
+
+check:
+	@PYASYNC_DEV=1 tools/check.sh
+
+format:
+	@$(call setup,check) $$py -m ruff check -q --fix .; $$py -m ruff format -q .; \
+	find csrc benchmarks -name '*.[ch]' | xargs -r $${py%/*}/clang-format -i
+
+asan:
+	@tools/asan.sh $(ARGS)
+
+refleaks:
+	@$(call setup,test) exec $$py -m tests.refleaks $(ARGS)
+
+clean:
+	rm -rf build dist *.egg-info .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
