@@ -1,0 +1,83 @@
+/* base/compat.h: the one place that knows how CPython 3.11 to 3.15 differ in the C API.
+ *
+ * Everything else is written against the newest names; what an older version lacks is supplied
+ * here as a static inline of the same name and meaning. */
+#ifndef PA_BASE_COMPAT_H
+#define PA_BASE_COMPAT_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#if PY_VERSION_HEX < 0x030b0000
+#error "pyasync needs CPython 3.11 or newer"
+#endif
+
+#if PY_VERSION_HEX < 0x030c0000
+/* The raised exception as one normalized object (new reference), or NULL; clears the indicator. */
+static inline PyObject *
+PyErr_GetRaisedException(void)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (type == NULL) {
+        return NULL;
+    }
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL) {
+        PyException_SetTraceback(value, traceback);
+        Py_DECREF(traceback);
+    }
+    Py_DECREF(type);
+    return value;
+}
+
+/* Steals exc. */
+static inline void
+PyErr_SetRaisedException(PyObject *exc)
+{
+    if (exc == NULL) {
+        PyErr_Clear();
+        return;
+    }
+    PyErr_Restore(Py_NewRef((PyObject *)Py_TYPE(exc)), exc, PyException_GetTraceback(exc));
+}
+#endif
+
+#if PY_VERSION_HEX < 0x030d0000
+/* 1 with a new reference, 0 with *result NULL when there is no such attribute, -1 with an error. */
+static inline int
+PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
+{
+    *result = PyObject_GetAttr(obj, name);
+    if (*result != NULL) {
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+#endif
+
+/* Calls into Python that may fail but whose failure has nowhere to go: reported as unraisable. */
+static inline void
+pa_write_unraisable(PyObject *where)
+{
+    if (PyErr_Occurred()) {
+        PyErr_WriteUnraisable(where);
+    }
+}
+
+/* True for the two exceptions that asyncio never swallows. */
+static inline bool
+pa_is_exit(PyObject *exc)
+{
+    return PyErr_GivenExceptionMatches(exc, PyExc_KeyboardInterrupt) ||
+           PyErr_GivenExceptionMatches(exc, PyExc_SystemExit);
+}
+
+#endif

@@ -1,0 +1,69 @@
+/* base/names.h: every attribute, method and keyword name that C looks up, interned once.
+ *
+ * PA_NAMES lists them; a name is reached as st->names.call_soon. Names with a leading underscore
+ * keep it: st->names._run_once is "_run_once". */
+#ifndef PA_BASE_NAMES_H
+#define PA_BASE_NAMES_H
+
+#define PA_NAMES(X)                                                                                \
+    /* sched */                                                                                    \
+    X(__self__)                                                                                    \
+    X(__name__)                                                                                    \
+    X(_asyncio_future_blocking)                                                                    \
+    X(_loop)                                                                                       \
+    X(add_done_callback)                                                                           \
+    X(call_exception_handler)                                                                      \
+    X(call_soon)                                                                                   \
+    X(cancel)                                                                                      \
+    X(context)                                                                                     \
+    X(eager_start)                                                                                 \
+    X(exception)                                                                                   \
+    X(future)                                                                                      \
+    X(get_debug)                                                                                   \
+    X(get_loop)                                                                                    \
+    X(handle)                                                                                      \
+    X(is_running)                                                                                  \
+    X(loop)                                                                                        \
+    X(message)                                                                                     \
+    X(name)                                                                                        \
+    X(result)                                                                                      \
+    X(send)                                                                                        \
+    X(set_name)                                                                                    \
+    X(source_traceback)                                                                            \
+    X(task)                                                                                        \
+    X(throw)                                                                                       \
+    /* loop */                                                                                     \
+    X(_asyncgen_finalizer_hook)                                                                    \
+    X(_asyncgen_firstiter_hook)                                                                    \
+    X(_handle_signal)                                                                              \
+    X(_set_coroutine_origin_tracking)                                                              \
+    X(_source_traceback)                                                                           \
+    X(finalizer)                                                                                   \
+    X(fileno)                                                                                      \
+    X(firstiter)                                                                                   \
+    X(slow_callback_duration)                                                                      \
+    X(time)                                                                                        \
+    /* net */                                                                                      \
+    X(buffer_updated)                                                                              \
+    X(close)                                                                                       \
+    X(connection_lost)                                                                             \
+    X(connection_made)                                                                             \
+    X(data_received)                                                                               \
+    X(detach)                                                                                      \
+    X(eof_received)                                                                                \
+    X(family)                                                                                      \
+    X(get_buffer)                                                                                  \
+    X(pause_writing)                                                                               \
+    X(peername)                                                                                    \
+    X(proto)                                                                                       \
+    X(protocol)                                                                                    \
+    X(resume_writing)                                                                              \
+    X(set_exception)                                                                               \
+    X(set_result)                                                                                  \
+    X(socket)                                                                                      \
+    X(sockname)                                                                                    \
+    X(transport)                                                                                   \
+    X(type)                                                                                        \
+    X(warning)
+
+#endif

@@ -1,0 +1,120 @@
+/* base/state.h: the module state, one per interpreter, and how to reach it.
+ *
+ * There are no mutable globals: types, interned names, the asyncio objects that C calls and the
+ * freelists live here. The order of the fields is the order of traverse and clear in state.c.
+ * Objects that are hot keep a borrowed PaState pointer of their own; the module outlives them
+ * because their types hold it. */
+#ifndef PA_BASE_STATE_H
+#define PA_BASE_STATE_H
+
+#include "base/compat.h"
+#include "base/freelist.h"
+#include "base/names.h"
+
+typedef struct {
+#define PA_DECLARE_NAME(name) PyObject *name;
+    PA_NAMES(PA_DECLARE_NAME)
+#undef PA_DECLARE_NAME
+} PaNames;
+
+/* Keyword-name tuples for vectorcall. */
+typedef struct {
+    PyObject *context; // ("context",)
+    PyObject *loop;    // ("loop",)
+} PaKwnames;
+
+/* What C needs of asyncio, imported once. Entries that a version lacks are NULL. */
+typedef struct {
+    PyObject *CancelledError;
+    PyObject *InvalidStateError;
+    PyObject *Future;                     // asyncio.Future, the stock class
+    PyObject *Task;                       // asyncio.Task, the stock class
+    PyObject *StreamReader;               // exact types that the stream fast path recognises
+    PyObject *StreamReaderProtocol;
+    PyObject *BufferedProtocol;
+    PyObject *TransportSocket;            // asyncio.trsock.TransportSocket
+    PyObject *iscoroutine;                // asyncio.coroutines.iscoroutine
+    PyObject *_set_running_loop;
+    PyObject *_get_running_loop;
+    PyObject *_enter_task;
+    PyObject *_leave_task;
+    PyObject *_swap_current_task;         // 3.12+
+    PyObject *_register_task;
+    PyObject *_unregister_task;
+    PyObject *_register_eager_task;       // 3.12+
+    PyObject *_unregister_eager_task;     // 3.12+
+    PyObject *_current_tasks;             // the dict, up to 3.13
+    PyObject *future_add_to_awaited_by;   // 3.14+
+    PyObject *future_discard_from_awaited_by; // 3.14+
+    PyObject *extract_stack;              // asyncio.format_helpers.extract_stack
+    PyObject *format_callback_source;     // asyncio.format_helpers._format_callback_source
+    PyObject *format_handle;              // asyncio.base_events._format_handle
+    PyObject *logger;                     // asyncio.log.logger
+    PyObject *socket;                     // socket.socket
+} PaAsyncio;
+
+typedef struct PaState {
+    /* types */
+    PyTypeObject *handle_type;
+    PyTypeObject *timer_handle_type;
+    PyTypeObject *threadsafe_handle_type;
+    PyTypeObject *future_type;   // pyasync.Future: the overlay, or asyncio.Future in stock mode
+    PyTypeObject *task_type;     // pyasync.Task: the overlay, or asyncio.Task in stock mode
+    PyTypeObject *wakeup_type;   // a task's callback on the future that it awaits; NULL in stock mode
+    PyTypeObject *loop_type;     // _core.Loop
+    PyTypeObject *socket_transport_type;
+    PyTypeObject *listener_type;
+
+    PaNames names;
+    PaKwnames kwnames;
+    PaAsyncio asyncio;
+
+    /* Task and Future: the overlay is in use, and the reason when it is not (a str). */
+    bool overlay;
+    PyObject *overlay_reason;
+    uint64_t task_counter; // for "Task-N" names
+
+    /* Where our fields begin in a Handle, TimerHandle or _ThreadSafeHandle: behind the slots of
+     * the asyncio class, which differ between versions. */
+    Py_ssize_t handle_offset;
+    Py_ssize_t timer_handle_offset;
+    Py_ssize_t threadsafe_handle_offset;
+
+    PaFreelist handle_freelist;
+    PaFreelist timer_handle_freelist;
+    PaFreelist wakeup_freelist;
+
+    Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
+} PaState;
+
+extern struct PyModuleDef pa_module_def;
+
+static inline PaState *
+pa_state_of_module(PyObject *module)
+{
+    return (PaState *)PyModule_GetState(module);
+}
+
+/* The state for a type made by this module or any subclass of one; NULL with TypeError. */
+static inline PaState *
+pa_state_of_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &pa_module_def);
+    return module == NULL ? NULL : pa_state_of_module(module);
+}
+
+static inline PaState *
+pa_state_of(PyObject *obj)
+{
+    return pa_state_of_type(Py_TYPE(obj));
+}
+
+/* Interns the names and imports the asyncio objects. 0, or -1 with an exception. */
+int pa_state_init(PaState *st);
+int pa_state_traverse(PaState *st, visitproc visit, void *arg);
+void pa_state_clear(PaState *st);
+
+/* A heap type of this module added to it under its own name: new reference, or NULL. */
+PyTypeObject *pa_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);
+
+#endif

@@ -1,0 +1,153 @@
+/* loop/loop.h: the loop object: a scheduler plus a uv_loop_t and what belongs to it.
+ *
+ * All of it belongs to the thread that runs the loop, with the GIL held, except where a comment
+ * says otherwise. */
+#ifndef PA_LOOP_LOOP_H
+#define PA_LOOP_LOOP_H
+
+#include <uv.h>
+
+#include "sched/sched.h"
+
+typedef struct PaLoop PaLoop;
+typedef struct PaMember PaMember;
+typedef struct PaFdWatch PaFdWatch; // loop/fdwatch.c
+
+#define PA_READ_BUFFER_SIZE (256 * 1024)
+
+/* The head of every object that embeds a libuv handle (transports, listeners). From the moment
+ * its handle is open until the handle's close callback it is linked into loop->members, and the
+ * loop owns one reference to it. */
+struct PaMember {
+    PyObject_HEAD
+    PaLoop *loop; // owned
+    PaMember *previous, *next;
+    bool linked;
+    /* The loop is being closed: uv_close() the handle, forget the loop's services. Python code
+     * may not be called. */
+    void (*loop_closing)(PaMember *member);
+};
+
+/* What the loop knows of one file descriptor. */
+typedef struct {
+    PaFdWatch *watch;    // owned: add_reader()/add_writer() callbacks, or NULL
+    PaMember *transport; // borrowed: the open transport that uses it, or NULL
+} PaFdSlot;
+
+struct PaLoop {
+    PyObject_HEAD
+    PaSched sched; // first: PaSchedObject
+
+    PyObject *dict_unused_; // reserved: subclasses bring their own __dict__
+    PyObject *weakrefs;
+    PyObject *task_factory;     // owned or NULL
+    PyObject *pending_exit;     // owned: KeyboardInterrupt or SystemExit raised inside uv_run()
+    PyObject *time_override;    // owned: the time() of a subclass or instance, or NULL
+    double slow_callback_duration;
+
+    uv_loop_t uv;
+    uv_async_t wakeup;     // from call_soon_threadsafe()
+    uv_timer_t timer;      // bounds a blocking poll
+    uv_poll_t signal_poll; // on signal_fds[0]
+    int signal_fds[2];     // the pipe that set_wakeup_fd() writes to, -1 until first needed
+    bool uv_open;          // uv is initialised and not yet closed
+    bool signal_poll_open;
+
+    bool stopping;
+    bool polling;     // inside a poll that may block: foreign threads must send the wake-up
+    bool wakeup_sent; // since the poll began
+    PyThreadState *released; // the thread state while the GIL is released around polling
+
+    /* adaptive polling, run.c */
+    int batches_per_poll; // 1 to 16
+    int batches_left;     // batches still to run before the next poll
+    double last_poll;     // time of the last poll, seconds
+    bool io_seen;         // something happened in the last poll
+
+    PaFdSlot *fds; // by descriptor
+    int fds_size;
+
+    PaMember *members; // open transports and listeners; one reference each
+
+    /* net/write.c sets it when the first transport has writes waiting: sends what callbacks wrote
+     * since the last poll. Called before every poll and when the loop stops; NULL when nothing
+     * waits. `flush_list` is its own (a borrowed chain of transports). */
+    void (*flush)(PaLoop *loop);
+    void *flush_list;
+
+    char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
+    long pid;          // of the process that made the loop
+};
+
+/* ---- run.c */
+
+/* To be called first by every libuv callback: takes the GIL back if this poll released it, and
+ * leaves the current task. */
+void pa_loop_enter(PaLoop *loop);
+
+/* To be called by a libuv callback when Python code that it called has raised: KeyboardInterrupt
+ * and SystemExit are kept to be raised by run_forever(); anything else goes to the exception
+ * handler under `message`. Clears the exception. */
+void pa_loop_callback_failed(PaLoop *loop, const char *message);
+
+/* Stops skipping polls: new watcher, new write. */
+static inline void
+pa_loop_poll_soon(PaLoop *loop)
+{
+    loop->batches_per_poll = 1;
+    loop->batches_left = 0;
+}
+
+/* loop.time() in seconds; NaN-free. -1.0 with an exception when an overridden time() raises. */
+double pa_loop_time(PaLoop *loop);
+
+/* RuntimeError('Event loop is closed') and -1 when it is. */
+int pa_loop_check_closed(PaLoop *loop);
+
+/* ---- schedule.c */
+
+/* loop.call_soon(callback, *args, context=context) from C: in the ring without a thread check.
+ * 0 or -1. Honours an overriding call_soon(). */
+int pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+                      PyObject *context);
+
+/* ---- report.c */
+
+/* loop.call_exception_handler({"message": ..., "exception": exc, **context}); context is a dict
+ * or NULL, borrowed. Whatever the handler itself raises is unraisable, except exits: -1. */
+int pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *context);
+
+/* ---- members.c */
+
+/* Takes a reference to member for the loop and counts its libuv handle. */
+void pa_loop_link(PaLoop *loop, PaMember *member);
+/* To be called by the handle's close callback: drops that reference. member may die in it. */
+void pa_loop_unlink(PaMember *member);
+/* The slot of fd (grown as needed), NULL with MemoryError or ValueError. Valid until the next call. */
+PaFdSlot *pa_loop_fd_slot(PaLoop *loop, int fd);
+/* The shared read buffer, NULL with MemoryError. */
+char *pa_loop_read_buffer(PaLoop *loop);
+
+/* ---- handles */
+
+/* Every uv_*_init and every close callback is counted, so that tests see a leaked handle. */
+static inline void
+pa_loop_handle_opened(PaLoop *loop)
+{
+    loop->sched.st->live_handles++;
+}
+
+static inline void
+pa_loop_handle_closed(PaLoop *loop)
+{
+    loop->sched.st->live_handles--;
+}
+
+int pa_loop_init_type(PyObject *module, PaState *st);
+
+/* ---- errors (errors.c) */
+
+/* OSError (its errno subclass) for a libuv error code; always returns -1. */
+int pa_uv_error(int err);
+
+#endif

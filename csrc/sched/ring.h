@@ -1,0 +1,74 @@
+/* sched/ring.h: the ready ring, a growable power-of-two queue of what is to run next.
+ *
+ * An entry is a Handle, or directly a Task to step, so that waking a task allocates nothing:
+ *   PA_ENTRY_HANDLE  obj is a pyasync Handle or TimerHandle, arg is NULL
+ *   PA_ENTRY_STEP    obj is a pyasync Task, arg the exception to throw into it or NULL
+ *   PA_ENTRY_WAKEUP  obj is a pyasync Task, arg the future that it waited for
+ * The ring owns one reference to obj and to arg. The kind lives in the low bits of the pointer.
+ * Used with the GIL held only; any thread that holds it may push. */
+#ifndef PA_SCHED_RING_H
+#define PA_SCHED_RING_H
+
+#include "base/compat.h"
+
+typedef enum { PA_ENTRY_HANDLE = 0, PA_ENTRY_STEP = 1, PA_ENTRY_WAKEUP = 2 } PaEntryKind;
+
+typedef struct {
+    uintptr_t tagged; // owned object, kind in the two low bits
+    PyObject *arg;    // owned or NULL
+} PaEntry;
+
+typedef struct {
+    PaEntry *entries;
+    size_t mask; // capacity - 1
+    size_t head; // next to run
+    size_t tail; // next free; tail - head is the count
+} PaRing;
+
+static inline size_t
+pa_ring_count(const PaRing *ring)
+{
+    return ring->tail - ring->head;
+}
+
+static inline PaEntryKind
+pa_entry_kind(const PaEntry *entry)
+{
+    return (PaEntryKind)(entry->tagged & 3);
+}
+
+static inline PyObject *
+pa_entry_object(const PaEntry *entry)
+{
+    return (PyObject *)(entry->tagged & ~(uintptr_t)3);
+}
+
+/* 0, or -1 with MemoryError. */
+int pa_ring_init(PaRing *ring);
+int pa_ring_grow(PaRing *ring);
+/* Releases every entry, then the memory. Pushes made by finalizers meanwhile are released too. */
+void pa_ring_clear(PaRing *ring);
+void pa_ring_free(PaRing *ring);
+int pa_ring_traverse(PaRing *ring, visitproc visit, void *arg);
+
+/* Takes new references to obj and arg. 0, or -1 with MemoryError. */
+static inline int
+pa_ring_push(PaRing *ring, PaEntryKind kind, PyObject *obj, PyObject *arg)
+{
+    if (pa_ring_count(ring) > ring->mask && pa_ring_grow(ring) < 0) {
+        return -1;
+    }
+    PaEntry *entry = &ring->entries[ring->tail++ & ring->mask];
+    entry->tagged = (uintptr_t)Py_NewRef(obj) | (uintptr_t)kind;
+    entry->arg = Py_XNewRef(arg);
+    return 0;
+}
+
+/* The oldest entry, whose references become the caller's. The ring must not be empty. */
+static inline PaEntry
+pa_ring_pop_steal(PaRing *ring)
+{
+    return ring->entries[ring->head++ & ring->mask];
+}
+
+#endif

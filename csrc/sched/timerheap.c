@@ -1,0 +1,128 @@
+/* sched/timerheap.c: sift, pop and compaction of the timer heap. See timerheap.h. */
+#include "sched/timerheap.h"
+
+#define INITIAL_CAPACITY 32
+
+static inline bool
+earlier(const PaTimerEntry *a, const PaTimerEntry *b)
+{
+    return a->when < b->when || (a->when == b->when && a->sequence < b->sequence);
+}
+
+static void
+sift_up(PaTimerHeap *heap, size_t at)
+{
+    PaTimerEntry moving = heap->entries[at];
+    while (at > 0) {
+        size_t parent = (at - 1) / 2;
+        if (!earlier(&moving, &heap->entries[parent])) {
+            break;
+        }
+        heap->entries[at] = heap->entries[parent];
+        at = parent;
+    }
+    heap->entries[at] = moving;
+}
+
+static void
+sift_down(PaTimerHeap *heap, size_t at)
+{
+    PaTimerEntry moving = heap->entries[at];
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= heap->count) {
+            break;
+        }
+        if (child + 1 < heap->count &&
+            earlier(&heap->entries[child + 1], &heap->entries[child])) {
+            child++;
+        }
+        if (!earlier(&heap->entries[child], &moving)) {
+            break;
+        }
+        heap->entries[at] = heap->entries[child];
+        at = child;
+    }
+    heap->entries[at] = moving;
+}
+
+int
+pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle)
+{
+    if (heap->count == heap->capacity) {
+        size_t wanted = heap->capacity == 0 ? INITIAL_CAPACITY : heap->capacity * 2;
+        PaTimerEntry *grown = PyMem_Realloc(heap->entries, wanted * sizeof(PaTimerEntry));
+        if (grown == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        heap->entries = grown;
+        heap->capacity = wanted;
+    }
+    heap->entries[heap->count] =
+        (PaTimerEntry){.when = when, .sequence = heap->sequence++, .handle = Py_NewRef(handle)};
+    sift_up(heap, heap->count++);
+    return 0;
+}
+
+PyObject *
+pa_timerheap_pop_steal(PaTimerHeap *heap)
+{
+    PyObject *handle = heap->entries[0].handle;
+    heap->entries[0] = heap->entries[--heap->count];
+    if (heap->count > 1) {
+        sift_down(heap, 0);
+    }
+    return handle;
+}
+
+void
+pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, void *arg),
+                     void *arg)
+{
+    /* The cancelled ones are gathered behind the kept ones and released only when the heap is
+     * whole again: releasing can run Python code that schedules timers. */
+    size_t total = heap->count, kept = 0;
+    PyObject **dropped = PyMem_Malloc(total * sizeof(PyObject *));
+    if (dropped == NULL) {
+        return; // compaction is an economy: without memory for it the heap stays as it is
+    }
+    size_t ndropped = 0;
+    for (size_t i = 0; i < total; i++) {
+        if (is_cancelled(heap->entries[i].handle, arg)) {
+            dropped[ndropped++] = heap->entries[i].handle;
+        }
+        else {
+            heap->entries[kept++] = heap->entries[i];
+        }
+    }
+    heap->count = kept;
+    heap->cancelled = 0;
+    for (size_t i = kept / 2; i-- > 0;) {
+        sift_down(heap, i);
+    }
+    for (size_t i = 0; i < ndropped; i++) {
+        Py_DECREF(dropped[i]);
+    }
+    PyMem_Free(dropped);
+}
+
+void
+pa_timerheap_free(PaTimerHeap *heap)
+{
+    while (heap->count > 0) {
+        Py_DECREF(heap->entries[--heap->count].handle);
+    }
+    PyMem_Free(heap->entries);
+    heap->entries = NULL;
+    heap->capacity = heap->count = heap->cancelled = 0;
+}
+
+int
+pa_timerheap_traverse(PaTimerHeap *heap, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < heap->count; i++) {
+        Py_VISIT(heap->entries[i].handle);
+    }
+    return 0;
+}
