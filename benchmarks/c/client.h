@@ -1,0 +1,62 @@
+/* One connection of the load generator: it sends a message, checks every byte that comes back,
+ * and reports when the message is complete.
+ *
+ * Messages are windows into one random pool, a different window for each connection and sequence
+ * number, so a byte that is lost, doubled or delivered to the wrong connection does not compare
+ * equal, and nothing is generated while the clock runs. Single-threaded, sockets non-blocking.
+ */
+#ifndef BENCH_CLIENT_H
+#define BENCH_CLIENT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+typedef enum { CLIENT_WAITING, CLIENT_ECHOED, CLIENT_FAILED } ClientResult;
+
+typedef struct {
+    uint64_t connect; /* could not connect */
+    uint64_t closed;  /* reset or end of file before the echo was complete */
+    uint64_t mismatch; /* a byte came back that was not sent */
+} ClientErrors;
+
+typedef struct {
+    struct sockaddr_storage address;
+    socklen_t address_length;
+    int epoll_fd;
+    size_t size;       /* bytes per message */
+    char *pool;        /* owned: random bytes that messages are windows of */
+    char *received;    /* owned: scratch buffer shared by all clients */
+    ClientErrors errors;
+} Target;
+
+typedef struct {
+    int fd; /* -1 once closed */
+    uint32_t index;
+    uint32_t sequence;
+    uint32_t interest;    /* epoll events currently asked for */
+    const char *message;  /* window of the target's pool */
+    size_t sent;          /* bytes of the current message handed to the kernel */
+    size_t echoed;        /* bytes of it that came back */
+    uint64_t started;     /* ns, when the current message was begun */
+} Client;
+
+uint64_t clock_ns(void);
+
+/* Fills the pool; returns -1 with errno if there is no memory. */
+int target_prepare(Target *target, size_t message_size);
+void target_release(Target *target);
+
+/* Opens a connection and sends its first message as soon as it is up. Counts its own errors. */
+ClientResult client_open(Target *target, Client *client, uint32_t index);
+
+/* Begins the next message of an idle client. */
+ClientResult client_send_next(Target *target, Client *client);
+
+/* Handles epoll events; CLIENT_ECHOED exactly once per message, when its last byte is verified. */
+ClientResult client_handle(Target *target, Client *client, uint32_t events);
+
+void client_close(Client *client);
+
+#endif
