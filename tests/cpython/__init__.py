@@ -1,0 +1,1 @@
+"""CPython's own asyncio tests as the referee for pyasync: `python -m tests.cpython --help`."""

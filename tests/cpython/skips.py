@@ -1,0 +1,62 @@
+"""The tests that are not run on pyasync, each with its reason. Nothing is skipped on asyncio.
+
+An entry stays only as long as it is needed: one that matches no test of its group on a Python
+version it claims is an error (`--check-skips`, and every full run of the group).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from .groups import Test
+
+Version = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A pattern over `Test.name` in one group.
+
+    `kind` is "white-box" for a test of the inside of CPython's own classes (permanent), or
+    "next issue" for a part of asyncio that pyasync does not have yet. `since` and `until` bound,
+    inclusively, the Python versions on which the test exists and has to be skipped.
+    """
+
+    group: str
+    pattern: str
+    kind: Literal["white-box", "next issue"]
+    reason: str
+    since: Version = (3, 11)
+    until: Version = (3, 99)
+
+    def applies(self) -> bool:
+        """Whether the running Python is one of the entry's versions."""
+        return self.since <= sys.version_info[:2] <= self.until
+
+    def matches(self, test: Test) -> bool:
+        """Whether `test` is to be skipped, on a version to which the entry applies."""
+        return test.group == self.group and fnmatchcase(test.name, self.pattern)
+
+
+SKIPS: tuple[Skip, ...] = ()
+
+
+def find(test: Test, skips: Iterable[Skip] = SKIPS) -> Skip | None:
+    """The entry that skips `test` on the running Python, if there is one."""
+    return next((skip for skip in skips if skip.applies() and skip.matches(test)), None)
+
+
+def stale(
+    tests: Iterable[Test], groups: Iterable[str], skips: Iterable[Skip] = SKIPS
+) -> list[Skip]:
+    """The entries of `groups` that apply to the running Python and match none of `tests`."""
+    tests, groups = list(tests), set(groups)
+    return [
+        skip
+        for skip in skips
+        if skip.group in groups and skip.applies() and not any(map(skip.matches, tests))
+    ]
