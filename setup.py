@@ -47,7 +47,7 @@ WARNING_FLAGS = [
     "-Wno-unused-parameter",
     # PyMethodDef, PyGetSetDef and PyMemberDef tables end in {NULL} and leave out what is zero.
     "-Wno-missing-field-initializers",
-    # PyMethodDef stores METH_FASTCALL functions as PyCFunction: CPython's interface asks for the cast.
+    # PyMethodDef stores METH_FASTCALL functions as PyCFunction: CPython asks for the cast.
     "-Wno-cast-function-type",
 ]
 
