@@ -27,11 +27,12 @@ import pyasync
 
 
 def switch_on(config: pytest.Config) -> None:
-    """Registers what this run needs. The last plugin registered is the first asked for a fixture."""
+    """Registers what this run needs; of the plugins with a fixture, the last registered wins."""
     manager = config.pluginmanager
     manager.register(_Everywhere(), "pyasync-everywhere")
     pytest_asyncio = manager.get_plugin("asyncio")
-    if pytest_asyncio is not None and not hasattr(config.hook, "pytest_asyncio_loop_factories"):
+    # Its hook is there already for _Everywhere's sake, but only 1.4 and later say what it is.
+    if pytest_asyncio is not None and not config.hook.pytest_asyncio_loop_factories.has_spec():
         policy = hasattr(pytest_asyncio, "event_loop_policy")
         manager.register(_PolicyFixture() if policy else _LoopFixture(), "pyasync-pytest-asyncio")
     patch = pytest.MonkeyPatch()
