@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 enum {
-    POOL_WINDOWS = 8192,          /* distinct messages */
+    POOL_WINDOWS = 8192, /* distinct messages */
     RECEIVE_SIZE = 256 * 1024,
     CONNECTIONS_PER_SOURCE = 8192 /* then the next loopback address: ports run short at 28k */
 };
@@ -94,8 +94,7 @@ send_rest(Target *target, Client *client)
         }
     }
     uint32_t interest = client->sent < target->size ? EPOLLIN | EPOLLOUT : EPOLLIN;
-    if (interest != client->interest &&
-        set_interest(target, client, interest, EPOLL_CTL_MOD) < 0) {
+    if (interest != client->interest && set_interest(target, client, interest, EPOLL_CTL_MOD) < 0) {
         return fail(client, &target->errors.closed);
     }
     return CLIENT_WAITING;
@@ -180,8 +179,8 @@ client_open(Target *target, Client *client, uint32_t index)
     if (client->fd < 0 || (family == AF_INET && bind_source(client->fd, index) < 0)) {
         return fail(client, &target->errors.connect);
     }
-    int err = connect(client->fd, (const struct sockaddr *)&target->address,
-                      target->address_length);
+    int err =
+        connect(client->fd, (const struct sockaddr *)&target->address, target->address_length);
     if ((err < 0 && errno != EINPROGRESS) ||
         set_interest(target, client, EPOLLOUT, EPOLL_CTL_ADD) < 0) {
         return fail(client, &target->errors.connect);

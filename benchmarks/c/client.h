@@ -16,8 +16,8 @@
 typedef enum { CLIENT_WAITING, CLIENT_ECHOED, CLIENT_FAILED } ClientResult;
 
 typedef struct {
-    uint64_t connect; /* could not connect */
-    uint64_t closed;  /* reset or end of file before the echo was complete */
+    uint64_t connect;  /* could not connect */
+    uint64_t closed;   /* reset or end of file before the echo was complete */
     uint64_t mismatch; /* a byte came back that was not sent */
 } ClientErrors;
 
@@ -25,9 +25,9 @@ typedef struct {
     struct sockaddr_storage address;
     socklen_t address_length;
     int epoll_fd;
-    size_t size;       /* bytes per message */
-    char *pool;        /* owned: random bytes that messages are windows of */
-    char *received;    /* owned: scratch buffer shared by all clients */
+    size_t size;    /* bytes per message */
+    char *pool;     /* owned: random bytes that messages are windows of */
+    char *received; /* owned: scratch buffer shared by all clients */
     ClientErrors errors;
 } Target;
 
@@ -35,11 +35,11 @@ typedef struct {
     int fd; /* -1 once closed */
     uint32_t index;
     uint32_t sequence;
-    uint32_t interest;    /* epoll events currently asked for */
-    const char *message;  /* window of the target's pool */
-    size_t sent;          /* bytes of the current message handed to the kernel */
-    size_t echoed;        /* bytes of it that came back */
-    uint64_t started;     /* ns, when the current message was begun */
+    uint32_t interest;   /* epoll events currently asked for */
+    const char *message; /* window of the target's pool */
+    size_t sent;         /* bytes of the current message handed to the kernel */
+    size_t echoed;       /* bytes of it that came back */
+    uint64_t started;    /* ns, when the current message was begun */
 } Client;
 
 uint64_t clock_ns(void);

@@ -221,8 +221,8 @@ print_result(const Load *load, const Snapshot *from, const Snapshot *to)
            (double)load->latency.maximum * 1e-3);
     if (load->options.server_pid > 0 && messages > 0) {
         double used = to->server_cpu - from->server_cpu;
-        printf("\"server_cpu_us\": %.4f, \"server_busy\": %.4f, ",
-               used * 1e6 / (double)messages, used / seconds);
+        printf("\"server_cpu_us\": %.4f, \"server_busy\": %.4f, ", used * 1e6 / (double)messages,
+               used / seconds);
     }
     printf("\"client_busy\": %.4f, ", (to->client_cpu - from->client_cpu) / seconds);
     print_errors(load);
@@ -306,10 +306,14 @@ static void
 parse_options(Load *load, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"tcp", required_argument, NULL, 't'},        {"unix", required_argument, NULL, 'u'},
-        {"connections", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 'm'},
-        {"warmup", required_argument, NULL, 'w'},     {"seconds", required_argument, NULL, 's'},
-        {"server-pid", required_argument, NULL, 'p'}, {"hold", required_argument, NULL, 'h'},
+        {"tcp", required_argument, NULL, 't'},
+        {"unix", required_argument, NULL, 'u'},
+        {"connections", required_argument, NULL, 'c'},
+        {"size", required_argument, NULL, 'm'},
+        {"warmup", required_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 's'},
+        {"server-pid", required_argument, NULL, 'p'},
+        {"hold", required_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
     Options *options = &load->options;
@@ -317,15 +321,32 @@ parse_options(Load *load, int argc, char **argv)
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (option) {
-        case 't': set_tcp(&load->target, optarg); break;
-        case 'u': set_unix(&load->target, optarg); break;
-        case 'c': options->connections = (unsigned)strtoul(optarg, NULL, 10); break;
-        case 'm': options->size = strtoul(optarg, NULL, 10); break;
-        case 'w': options->warmup = strtod(optarg, NULL); break;
-        case 's': options->seconds = strtod(optarg, NULL); break;
-        case 'p': options->server_pid = atoi(optarg); break;
-        case 'h': options->hold = (unsigned)strtoul(optarg, NULL, 10); break;
-        default: usage();
+        case 't':
+            set_tcp(&load->target, optarg);
+            break;
+        case 'u':
+            set_unix(&load->target, optarg);
+            break;
+        case 'c':
+            options->connections = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'm':
+            options->size = strtoul(optarg, NULL, 10);
+            break;
+        case 'w':
+            options->warmup = strtod(optarg, NULL);
+            break;
+        case 's':
+            options->seconds = strtod(optarg, NULL);
+            break;
+        case 'p':
+            options->server_pid = atoi(optarg);
+            break;
+        case 'h':
+            options->hold = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        default:
+            usage();
         }
     }
     if (optind != argc || load->target.address_length == 0 || options->connections == 0 ||

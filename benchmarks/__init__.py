@@ -1,0 +1,1 @@
+"""Benchmarks of pyasync against asyncio, other event loops and a C libuv server; see README.md."""

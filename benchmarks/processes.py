@@ -1,0 +1,135 @@
+"""Servers and load generators as pinned child processes.
+
+The server runs on the first core this process may use and the load on the last, so that neither
+steals from the other. A server announces that it listens by one line on its standard output (a
+port or a path). Its CPU time is read from its process CPU clock, which counts all its threads.
+"""
+
+import ctypes
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+C_FOLDER = Path(__file__).parent / "c"
+START_TIMEOUT = 20.0  # s
+
+
+def server_core() -> int:
+    """The core that servers are pinned to."""
+    return min(os.sched_getaffinity(0))
+
+
+def load_core() -> int:
+    """The core that load generators are pinned to; the server's own if there is only one."""
+    return max(os.sched_getaffinity(0))
+
+
+def pinned(command: Sequence[str], core: int) -> list[str]:
+    """The command line that runs `command` on one core."""
+    return ["taskset", "-c", str(core), *command]
+
+
+def python_module(module: str, *arguments: str) -> list[str]:
+    """The command line that runs a module with this interpreter."""
+    return [sys.executable, "-m", module, *arguments]
+
+
+def build_c_programs() -> None:
+    """Builds benchmarks/c if its programs are missing or out of date."""
+    for tool in ("make", "cc", "pkg-config"):
+        if shutil.which(tool) is None:
+            raise SystemExit(f"benchmarks/c needs {tool!r}, which is not installed")
+    subprocess.run(["make", "-s", "-C", str(C_FOLDER)], check=True)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time that all threads of process `pid` have used so far, in seconds."""
+    clock = ctypes.c_int()
+    error = ctypes.CDLL(None).clock_getcpuclockid(ctypes.c_int(pid), ctypes.byref(clock))
+    if error:
+        raise ProcessLookupError(error, f"no CPU clock for process {pid}: {os.strerror(error)}")
+    return time.clock_gettime(clock.value)
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of process `pid` in bytes."""
+    pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def raise_descriptor_limit(needed: int) -> None:
+    """Lifts the soft limit of open files to the hard one; children inherit it.
+
+    Exits with a message if the hard limit is under `needed`.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise SystemExit(f"{needed} open files are needed, but the limit is {hard} (ulimit -Hn)")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class Server:
+    """A server process for the length of a `with` block.
+
+    `address` is the line it printed once it listened. A server that does not start, or ends
+    while it is measured, ends the benchmark with a message (SystemExit).
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._process = subprocess.Popen(
+            pinned(command, server_core()), stdout=subprocess.PIPE, text=True
+        )
+        try:
+            self.address = self._read_address(command)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def _read_address(self, command: Sequence[str]) -> str:
+        output = self._process.stdout
+        assert output is not None
+        readable, _, _ = select.select([output], [], [], START_TIMEOUT)
+        line = output.readline().strip() if readable else ""
+        if not line:
+            raise SystemExit(f"did not start listening: {' '.join(command)}")
+        return line
+
+    def check_alive(self) -> None:
+        """Exits with a message if the server has ended on its own."""
+        status = self._process.poll()
+        if status is not None:
+            raise SystemExit(f"the server ended with status {status} while it was measured")
+
+    def stop(self) -> None:
+        """Ends the process by SIGTERM, and by SIGKILL if that has no effect."""
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()

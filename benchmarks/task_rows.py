@@ -1,0 +1,192 @@
+"""The task and scheduling operations that are measured: one coroutine per row of the table.
+
+Each row does `count` operations and nothing else that would count; `measure_loop()` times them
+inside a running loop and gives nanoseconds per operation. A row is warmed up once, then the best of
+a few repeats is taken: what disturbs a row only ever makes it slower.
+"""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from benchmarks.loops import LoopFactory
+
+GATHERED = 100
+GROUPED = 50
+SLEEPERS = 20_000
+
+
+async def noop() -> None:
+    """A task with nothing to wait for."""
+
+
+async def call_soon_chain(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """A callback that schedules itself again, one per turn of the loop."""
+    done = loop.create_future()
+    left = count
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_soon(step)
+        else:
+            done.set_result(None)
+
+    loop.call_soon(step)
+    await done
+
+
+async def call_soon_batch(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """`count` callbacks with two arguments, scheduled and then run in one batch."""
+    done = loop.create_future()
+
+    def callback(first: int, second: int) -> None:
+        pass
+
+    for _ in range(count):
+        loop.call_soon(callback, 1, 2)
+    loop.call_soon(done.set_result, None)
+    await done
+
+
+async def timer_cancel(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """A timer is scheduled and cancelled, as every time-out that does not expire is."""
+    for _ in range(count):
+        loop.call_later(60, noop).cancel()
+    await asyncio.sleep(0)
+
+
+async def call_soon_threadsafe(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Thread-safe callbacks in one batch, from the loop's own thread: no waiting for locks."""
+    done = loop.create_future()
+
+    def callback() -> None:
+        pass
+
+    for _ in range(count):
+        loop.call_soon_threadsafe(callback)
+    loop.call_soon_threadsafe(done.set_result, None)
+    await done
+
+
+async def sleep_zero(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """One task that gives way `count` times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def sleep_zero_many(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """100 tasks that give way in turn: the cost of a task switch."""
+    tasks = [loop.create_task(sleep_zero(loop, count // 100)) for _ in range(100)]
+    for task in tasks:
+        await task
+
+
+async def create_and_await(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """A task is created for an empty coroutine and awaited."""
+    for _ in range(count):
+        await loop.create_task(noop())
+
+
+async def future_resolved(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """A future is created, resolved by a callback and awaited."""
+    for _ in range(count):
+        future = loop.create_future()
+        loop.call_soon(future.set_result, None)
+        await future
+
+
+async def gather_hundred(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Per task of a `gather()` of 100 empty coroutines."""
+    for _ in range(count // GATHERED):
+        await asyncio.gather(*[noop() for _ in range(GATHERED)])
+
+
+async def task_group(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Per task of a `TaskGroup` of 50 empty coroutines."""
+    for _ in range(count // GROUPED):
+        async with asyncio.TaskGroup() as group:
+            for _ in range(GROUPED):
+                group.create_task(noop())
+
+
+async def queue_ping_pong(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Two tasks pass an item to and fro through two queues; per round trip."""
+    there: asyncio.Queue[int] = asyncio.Queue()
+    back: asyncio.Queue[int] = asyncio.Queue()
+
+    async def pong() -> None:
+        for _ in range(count):
+            back.put_nowait(await there.get())
+
+    task = loop.create_task(pong())
+    for number in range(count):
+        there.put_nowait(number)
+        await back.get()
+    await task
+
+
+async def timeout_block(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """`async with asyncio.timeout()` around one `sleep(0)`."""
+    for _ in range(count):
+        async with asyncio.timeout(60):
+            await asyncio.sleep(0)
+
+
+async def sleep_one_ms(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """Per task: 20,000 tasks that all sleep for a millisecond."""
+    for _ in range(count // SLEEPERS):
+        await asyncio.gather(*[asyncio.sleep(0.001) for _ in range(SLEEPERS)])
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measured operation: its name in the table, its coroutine and operations per repeat."""
+
+    title: str
+    run: Callable[[asyncio.AbstractEventLoop, int], Awaitable[None]]
+    count: int
+
+
+ROWS = {
+    row.run.__name__: row
+    for row in (
+        Row("call_soon chain", call_soon_chain, 50_000),
+        Row("call_soon batch, 2 args", call_soon_batch, 100_000),
+        Row("timer schedule + cancel", timer_cancel, 100_000),
+        Row("call_soon_threadsafe", call_soon_threadsafe, 100_000),
+        Row("sleep(0), one task", sleep_zero, 50_000),
+        Row("sleep(0), 100 tasks", sleep_zero_many, 100_000),
+        Row("create task and await it", create_and_await, 20_000),
+        Row("future by call_soon, awaited", future_resolved, 20_000),
+        Row("gather of 100, per task", gather_hundred, 20_000),
+        Row("TaskGroup of 50, per task", task_group, 20_000),
+        Row("queue ping-pong", queue_ping_pong, 10_000),
+        Row("timeout() block", timeout_block, 20_000),
+        Row("sleep(1 ms) x 20k tasks", sleep_one_ms, SLEEPERS),
+    )
+}
+
+
+async def measure_row(row: Row, repeats: int) -> float:
+    """Nanoseconds per operation of one row on the running loop: the best of `repeats`."""
+    loop = asyncio.get_running_loop()
+    best = float("inf")
+    for _ in range(repeats + 1):  # the first warms up; being slower, it never is the best
+        gc.collect()
+        start = time.perf_counter_ns()
+        await row.run(loop, row.count)
+        best = min(best, (time.perf_counter_ns() - start) / row.count)
+    return best
+
+
+def measure_loop(factory: LoopFactory, names: list[str], repeats: int) -> dict[str, float]:
+    """Nanoseconds per operation of the named rows, each on a fresh loop."""
+    result = {}
+    for name in names:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            result[name] = runner.run(measure_row(ROWS[name], repeats))
+    return result
