@@ -23,15 +23,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(backend.describe(), flush=True)
     backends.install(backend)
     names = options.groups or list(GROUPS)
-    tests = {name: collect(name, backend) for name in names}
-    stale = skips.stale([t for ts in tests.values() for t in ts], names)
-    for entry in stale:
-        print(f"skips.py: {entry.group}: {entry.pattern!r} matches no test on this Python")
-    if options.check_skips or stale:
-        return 1 if stale else 0
+    tests = _collect(names, backend)
+    if options.check_skips or options.loop != "asyncio":
+        stale = skips.stale([t for ts in tests.values() for t in ts], names, skips.SKIPS)
+        for entry in stale:
+            print(f"skips.py: {entry.group}: {entry.pattern!r} matches no test on this Python")
+        if options.check_skips or stale:
+            return 1 if stale else 0
     if options.pattern:
         tests = {n: [t for t in ts if _chosen(t, options.pattern)] for n, ts in tests.items()}
+        tests = {name: group for name, group in tests.items() if group}
+        if not tests:
+            print(f"no test of these groups fits {options.pattern!r}")
+            return 2
     return _run(tests, options)
+
+
+def _collect(names: Sequence[str], backend: backends.Backend) -> dict[str, list[Test]]:
+    try:
+        return {name: collect(name, backend) for name in names}
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("test"):
+            raise
+        sys.exit(
+            f"{error}: {sys.executable} comes without CPython's own tests. Install them "
+            "(Debian: libpython3-testsuite; Fedora: python3-test; pyenv builds have them)."
+        )
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -79,7 +96,7 @@ def _run(tests: dict[str, list[Test]], options: argparse.Namespace) -> int:
     for test in (test for group in tests.values() for test in group):
         skip = None
         if options.loop != "asyncio" and not options.no_skips:
-            skip = skips.find(test)
+            skip = skips.find(test, skips.SKIPS)
         if skip is None:
             todo.append(test)
         else:
@@ -137,7 +154,7 @@ class Report:
             name = self._pending.pop(0)
             counts, ours = self._counts[name], self._ours[name]
             if not counts:
-                print(f"{name:{self._width}}  no such tests on this Python", flush=True)
+                print(f"{name:{self._width}}  no tests on this Python", flush=True)
                 continue
             by_us = f" ({ours} by skips.py)" if ours else ""
             print(

@@ -92,9 +92,10 @@ class _Result(unittest.TestResult):
 
 def run(tests: Iterable[Test], *, jobs: int, timeout: float) -> Iterator[Outcome]:
     """Run `tests`, `jobs` at a time, each for at most `timeout` seconds; outcomes as they come."""
-    with tempfile.TemporaryDirectory(prefix="pyasync-cpython-") as base, _Pool(
-        Path(base), timeout
-    ) as pool:
+    with (
+        tempfile.TemporaryDirectory(prefix="pyasync-cpython-") as base,
+        _Pool(Path(base), timeout) as pool,
+    ):
         for test in tests:
             while len(pool) >= jobs:
                 yield from pool.wait()
@@ -211,7 +212,7 @@ def _run_in_child(test: Test, folder: Path, pipe: int) -> NoReturn:
         sys.stderr.flush()
         os.write(pipe, message.encode() + b"\n")
         os._exit(0)
-    except BaseException:  # noqa: BLE001 - nothing may unwind into the parent's frames
+    except BaseException:  # nothing may unwind into the parent's frames
         traceback.print_exc()
         sys.stderr.flush()
     finally:
@@ -239,7 +240,6 @@ def _run_test(test: Test) -> tuple[str, str]:
     # A suite, because a suite runs the fixtures of the class and of the module as well.
     unittest.TestSuite([test.case(test.method)]).run(result)
     gc.collect()  # what the test left in cycles must be able to die
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()
+    # As at the end of an interpreter: executors are told to stop, other threads are waited for.
+    threading._shutdown()  # type: ignore[attr-defined]  # has no public name
     return result.status, result.reason

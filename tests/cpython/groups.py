@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sys
 import unittest
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -39,15 +40,23 @@ class Test:
 
 
 def collect(group: str, backend: Backend) -> list[Test]:
-    """All tests of `group`, in CPython's order; none where this version has no such module."""
-    loader = unittest.TestLoader()
+    """All tests of `group`, in CPython's order; none if this Python is older than their module.
+
+    Raises ModuleNotFoundError if the module should be there, RuntimeError if it holds no test.
+    """
     try:
         cases = list(GROUPS[group](backend))
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("test.test_asyncio."):
-            raise
-        return []
-    return [Test(group, case, method) for case in cases for method in loader.getTestCaseNames(case)]
+    except ModuleNotFoundError:
+        if sys.version_info[:2] < SINCE.get(group, (3, 11)):
+            return []
+        raise
+    loader = unittest.TestLoader()
+    tests = [
+        Test(group, case, method) for case in cases for method in loader.getTestCaseNames(case)
+    ]
+    if not tests:
+        raise RuntimeError(f"group {group}: {cases} hold no test")
+    return tests
 
 
 def _module(name: str) -> Any:
@@ -277,4 +286,13 @@ GROUPS: dict[str, Builder] = {
     "context": _whole("test_context"),
     "transports": _whole("test_transports"),
     "protocols": _whole("test_protocols"),
+}
+
+# The first Python version that must have the module of a group, where that is not 3.11.
+SINCE = {
+    "eager": (3, 12),
+    "staggered": (3, 13),
+    "graph": (3, 14),
+    "free_threading": (3, 14),
+    "server_context": (3, 15),
 }

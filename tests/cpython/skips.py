@@ -7,7 +7,7 @@ version it claims is an error (`--check-skips`, and every full run of the group)
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -45,16 +45,14 @@ class Skip:
 SKIPS: tuple[Skip, ...] = ()
 
 
-def find(test: Test, skips: Iterable[Skip] = SKIPS) -> Skip | None:
-    """The entry that skips `test` on the running Python, if there is one."""
+def find(test: Test, skips: Iterable[Skip]) -> Skip | None:
+    """The entry of `skips` for `test` on the running Python, if there is one."""
     return next((skip for skip in skips if skip.applies() and skip.matches(test)), None)
 
 
-def stale(
-    tests: Iterable[Test], groups: Iterable[str], skips: Iterable[Skip] = SKIPS
-) -> list[Skip]:
-    """The entries of `groups` that apply to the running Python and match none of `tests`."""
-    tests, groups = list(tests), set(groups)
+def stale(tests: Collection[Test], groups: Iterable[str], skips: Iterable[Skip]) -> list[Skip]:
+    """The entries for `groups` that apply to the running Python and match none of `tests`."""
+    groups = set(groups)
     return [
         skip
         for skip in skips
