@@ -36,8 +36,9 @@ format:
 asan:
 	@tools/asan.sh $(ARGS)
 
+refleaks: export PYTHON := $(or $(PYTHON),python3.14-dbg)
 refleaks:
-	@$(call setup,test) exec $$py -m tests.refleaks $(ARGS)
+	@$(call setup,build) exec $$py -m tests.refleaks $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

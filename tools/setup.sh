@@ -44,6 +44,9 @@ sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || echo "libp
     fi
     if [ "$kind" = demo ] && ! command -v wrk >/dev/null; then echo wrk; fi
 }
+mkdir -p build
+exec 4>build/apt.lock   # one interpreter's set-up at a time
+[ -z "$(missing_packages)" ] || flock 4
 packages=$(missing_packages | tr '\n' ' ')
 if [ -n "$packages" ] && command -v apt-get >/dev/null; then
     sudo=
@@ -58,9 +61,9 @@ if [ -n "$packages" ] && command -v apt-get >/dev/null; then
             ca-certificates $packages; } >"$log" 2>&1 || { cat "$log"; fail "apt-get failed"; }
     rm -f "$log"
 fi   # elsewhere setup.py names what is missing and the packages
+exec 4>&-
 
 # --- virtual environment and its packages ----------------------------------------------------------
-mkdir -p build
 exec 4>"build/setup$version$debug.lock"
 flock 4
 home=$(dirname "$python")

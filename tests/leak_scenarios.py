@@ -1,0 +1,637 @@
+"""The scenarios of tests/refleaks.py: small uses of a loop that must leave nothing behind.
+
+A scenario is a function that takes a loop factory. `@on_loop` makes one of a coroutine function: a
+new loop, the coroutine twice on it, close. Each does its work a few times, so that a leak of one
+object shows as several. What the event loop cannot do yet has no scenario here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+Scenario = Callable[[Callable[[], Any]], None]
+SCENARIOS: dict[str, Scenario] = {}
+
+REPEAT = 5
+HOST = "127.0.0.1"
+
+
+def scenario(function: Scenario) -> Scenario:
+    """Enter the function among the scenarios under its name."""
+    SCENARIOS[function.__name__] = function
+    return function
+
+
+def on_loop(body: Callable[[], Coroutine[Any, Any, object]]) -> Scenario:
+    """Make a scenario of a coroutine function: it runs on a loop that is closed afterwards."""
+
+    @functools.wraps(body)
+    def run(new_loop: Callable[[], Any]) -> None:
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.get_loop().set_exception_handler(lambda loop, context: None)
+            for _ in range(2):
+                runner.run(body())
+
+    return scenario(run)
+
+
+class Refused(Exception):
+    """What the scenarios raise."""
+
+
+# --- the loop itself -----------------------------------------------------------------------------
+
+
+@scenario
+def new_and_close(new_loop):
+    for _ in range(REPEAT):
+        new_loop().close()
+
+
+@scenario
+def dropped_without_close(new_loop):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        for _ in range(REPEAT):
+            new_loop()
+
+
+@scenario
+def closed_with_work_left(new_loop):
+    for _ in range(REPEAT):
+        loop = new_loop()
+        loop.call_soon(print, loop)
+        loop.call_later(10, print, loop)
+        loop.call_soon_threadsafe(print, loop)
+        loop.close()
+
+
+@scenario
+def stopped_from_a_callback(new_loop):
+    loop = new_loop()
+    for _ in range(REPEAT):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+    loop.close()
+
+
+@scenario
+def base_exception_in_a_callback(new_loop):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    loop = new_loop()
+    for _ in range(REPEAT):
+        loop.call_soon(interrupt)
+        loop.call_soon(loop.stop)
+        with contextlib.suppress(KeyboardInterrupt):
+            loop.run_forever()
+        loop.run_forever()
+    loop.close()
+
+
+@on_loop
+async def errors_of_misuse():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        for call in (
+            loop.run_forever,
+            loop.close,
+            functools.partial(loop.call_soon, None, context=3),
+            functools.partial(loop.call_later, "soon", print),
+            functools.partial(loop.call_at, None, print),
+            functools.partial(loop.create_task, print),
+            functools.partial(loop.add_reader, -1, print),
+        ):
+            with contextlib.suppress(Exception):
+                call()
+    await asyncio.sleep(0)
+
+
+@on_loop
+async def handles():
+    loop = asyncio.get_running_loop()
+    context = contextvars.copy_context()
+    for _ in range(REPEAT):
+        loop.call_soon(repr, loop)
+        loop.call_soon(int, "1", context=context)
+        loop.call_soon(dict, *(((i, i),) for i in range(1)))
+        handle = loop.call_soon(print, "never")
+        repr(handle)
+        handle.cancel()
+        loop.call_soon(loop.call_soon, repr, handle)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+@on_loop
+async def handles_of_other_threads():
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+
+    def other():
+        for _ in range(REPEAT):
+            loop.call_soon_threadsafe(repr, done)
+            loop.call_soon_threadsafe(repr, loop).cancel()
+        loop.call_soon_threadsafe(done.set_result, None)
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    await done
+    thread.join()
+
+
+@on_loop
+async def timers():
+    loop = asyncio.get_running_loop()
+    for delay in (0, -1, 0.001, 0.002):
+        loop.call_later(delay, repr, loop)
+        loop.call_at(loop.time() + delay, repr, loop, context=contextvars.copy_context())
+    await asyncio.sleep(0.004)
+
+
+@on_loop
+async def cancelled_timers():
+    loop = asyncio.get_running_loop()
+    timers = [loop.call_later(60 + i, print, loop) for i in range(100)]
+    for timer in timers:
+        repr(timer)
+        timer.cancel()
+    assert timers[0] < timers[1]
+    await asyncio.sleep(0)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.001):
+            await asyncio.sleep(60)
+
+
+@on_loop
+async def exceptions_in_callbacks():
+    loop = asyncio.get_running_loop()
+
+    def fail(*args):
+        raise Refused(loop, args)
+
+    for _ in range(REPEAT):
+        loop.call_soon(fail, loop)
+        loop.call_later(0, fail)
+        future = loop.create_future()
+        future.add_done_callback(fail)
+        future.set_result(None)
+        await asyncio.sleep(0.001)
+
+
+@scenario
+def debug_mode(new_loop):
+    async def main():
+        asyncio.get_running_loop().slow_callback_duration = 10
+        await asyncio.gather(*(asyncio.sleep(0) for _ in range(REPEAT)))
+        asyncio.get_running_loop().call_later(0.001, repr, main)
+        await asyncio.sleep(0.002)
+
+    with asyncio.Runner(debug=True, loop_factory=new_loop) as runner:
+        runner.run(main())
+
+
+@on_loop
+async def file_descriptor_watchers():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        left, right = socket.socketpair()
+        with left, right:
+            seen = loop.create_future()
+            loop.add_writer(right, right.send, b"x")
+            loop.add_reader(left, seen.set_result, None)
+            loop.add_reader(left, seen.set_result, left)  # takes the place of the first
+            await seen
+            assert loop.remove_reader(left)
+            assert loop.remove_writer(right)
+
+
+@scenario
+def signals(new_loop):
+    async def main():
+        loop = asyncio.get_running_loop()
+        for _ in range(REPEAT):
+            seen = loop.create_future()
+            loop.add_signal_handler(signal.SIGUSR1, lambda seen=seen: seen.set_result(1))
+            os.kill(os.getpid(), signal.SIGUSR1)
+            await seen
+        assert loop.remove_signal_handler(signal.SIGUSR1)
+
+    asyncio.Runner(loop_factory=new_loop).run(main())
+
+
+@on_loop
+async def name_look_ups():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        await loop.getaddrinfo(HOST, 80, type=socket.SOCK_STREAM)
+        await loop.getaddrinfo("localhost", 80, type=socket.SOCK_STREAM)
+        await loop.getnameinfo((HOST, 80), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV)
+        with contextlib.suppress(OSError):
+            await loop.getaddrinfo("not.a.number", 80, flags=socket.AI_NUMERICHOST)
+
+
+@on_loop
+async def executor():
+    loop = asyncio.get_running_loop()
+
+    def fail():
+        raise Refused
+
+    for _ in range(REPEAT):
+        await loop.run_in_executor(None, repr, loop)
+        await asyncio.to_thread(repr, loop)
+        with contextlib.suppress(Refused):
+            await loop.run_in_executor(None, fail)
+
+
+@on_loop
+async def async_generators():
+    async def numbers():
+        try:
+            for number in range(10):
+                yield number
+        finally:
+            await asyncio.sleep(0)
+
+    for _ in range(REPEAT):
+        async for number in numbers():
+            if number == 2:
+                break
+    await asyncio.sleep(0)
+    kept = numbers()
+    await kept.__anext__()  # for shutdown_asyncgens
+
+
+# --- tasks and futures ---------------------------------------------------------------------------
+
+
+async def nothing():
+    pass
+
+
+async def fail_after_a_turn():
+    await asyncio.sleep(0)
+    raise Refused
+
+
+@on_loop
+async def run_noop():
+    pass
+
+
+@on_loop
+async def tasks():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        await asyncio.create_task(nothing())
+        await loop.create_task(asyncio.sleep(0, "result"), name="named")
+        task = loop.create_task(asyncio.sleep(0.001), context=contextvars.copy_context())
+        repr(task), task.get_stack(), task.get_name(), task.get_coro()
+        await task
+        assert task not in asyncio.all_tasks()
+
+
+@on_loop
+async def failing_tasks():
+    for _ in range(REPEAT):
+        with contextlib.suppress(Refused):
+            await asyncio.create_task(fail_after_a_turn())
+        asyncio.create_task(fail_after_a_turn())  # nobody takes the exception
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+
+@on_loop
+async def cancelled_tasks():
+    async def stubborn():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+            raise
+
+    for _ in range(REPEAT):
+        never_started = asyncio.create_task(nothing())
+        never_started.cancel("message")
+        sleeping = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        sleeping.cancel()
+        sleeping.cancel("twice")
+        for task in (never_started, sleeping):
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    asyncio.create_task(asyncio.sleep(60))  # for Runner.close
+
+
+@on_loop
+async def eager_tasks():
+    if sys.version_info < (3, 12):
+        return
+    loop = asyncio.get_running_loop()
+    loop.set_task_factory(asyncio.eager_task_factory)
+    for _ in range(REPEAT):
+        await asyncio.create_task(nothing())
+        await asyncio.create_task(asyncio.sleep(0))
+        with contextlib.suppress(Refused):
+            await asyncio.create_task(fail_after_a_turn())
+    loop.set_task_factory(None)
+
+
+@on_loop
+async def futures():
+    loop = asyncio.get_running_loop()
+    context = contextvars.copy_context()
+    for _ in range(REPEAT):
+        future = loop.create_future()
+        future.add_done_callback(repr)
+        future.add_done_callback(repr, context=context)
+        future.add_done_callback(print)
+        future.remove_done_callback(print)
+        loop.call_soon(future.set_result, [future])
+        repr(await future)
+        future = loop.create_future()
+        future.set_exception(Refused(future))
+        with contextlib.suppress(Refused):
+            await future
+        loop.create_future().cancel("message")
+        loop.create_future().set_exception(Refused())  # nobody takes it
+        await asyncio.sleep(0)
+
+
+@on_loop
+async def futures_that_stay_pending():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        future = loop.create_future()
+        future.add_done_callback(lambda done, future=future: None)
+        cycle = [future]
+        cycle.append(cycle)
+    await asyncio.sleep(0)
+
+
+@on_loop
+async def foreign_awaitables():
+    class Bare:
+        def __await__(self):
+            yield
+            return self
+
+    class Wrong:
+        def __await__(self):
+            yield self
+
+    for _ in range(REPEAT):
+        await asyncio.ensure_future(Bare())
+        with contextlib.suppress(RuntimeError):
+            await asyncio.ensure_future(Wrong())
+        loop = asyncio.get_running_loop()
+        inner = loop.create_future()
+        loop.call_soon(inner.set_result, None)
+        await asyncio.shield(inner)
+        await asyncio.wait_for(asyncio.sleep(0), 60)
+
+
+@on_loop
+async def groups_of_tasks():
+    for _ in range(REPEAT):
+        await asyncio.gather(*(asyncio.sleep(0, i) for i in range(5)))
+        await asyncio.gather(fail_after_a_turn(), nothing(), return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(5):
+                group.create_task(asyncio.sleep(0))
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail_after_a_turn())
+                group.create_task(asyncio.sleep(60))
+        except* Refused:
+            pass
+
+
+@on_loop
+async def locks_and_queues():
+    queue: asyncio.Queue[int] = asyncio.Queue(1)
+    lock = asyncio.Lock()
+
+    async def consume():
+        while await queue.get():
+            async with lock:
+                await asyncio.sleep(0)
+
+    consumers = [asyncio.create_task(consume()) for _ in range(2)]
+    for number in (1, 2, 3, 4, 0, 0):
+        await queue.put(number)
+    await asyncio.gather(*consumers)
+
+
+# --- streams of bytes ----------------------------------------------------------------------------
+
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+
+class Client(asyncio.Protocol):
+    """Collects `wanted` bytes; `full` and `lost` are done when they are there, and at the end."""
+
+    def __init__(self, wanted: int = 1) -> None:
+        self.wanted = wanted
+        self.received = 0
+        self.full = asyncio.get_running_loop().create_future()
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data):
+        self.received += len(data)
+        if self.received >= self.wanted and not self.full.done():
+            self.full.set_result(None)
+
+    def connection_lost(self, exc):
+        self.lost.set_result(exc)
+
+
+class BufferedEcho(asyncio.BufferedProtocol):
+    def __init__(self) -> None:
+        self.buffer = bytearray(1000)
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def get_buffer(self, sizehint):
+        return self.buffer
+
+    def buffer_updated(self, nbytes):
+        self.transport.write(bytes(self.buffer[:nbytes]))
+
+
+async def echo_once(server, client_of, size: int = 100) -> None:
+    transport, client = await client_of(lambda: Client(size))
+    transport.get_extra_info("socket"), transport.get_extra_info("peername"), repr(transport)
+    transport.write(b"x" * size)
+    await client.full
+    transport.close()
+    await client.lost
+
+
+@on_loop
+async def tcp_echo():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Echo, HOST, 0)
+    connect = functools.partial(
+        loop.create_connection, host=HOST, port=server.sockets[0].getsockname()[1]
+    )
+    for size in (1, 100, 300_000):
+        await echo_once(server, connect, size)
+    server.close()
+    await server.wait_closed()
+
+
+@on_loop
+async def unix_echo():
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "socket")
+        server = await loop.create_unix_server(Echo, path)
+        for size in (1, 100, 300_000):
+            await echo_once(server, functools.partial(loop.create_unix_connection, path=path), size)
+        server.close()
+        await server.wait_closed()
+
+
+@on_loop
+async def buffered_echo():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(BufferedEcho, HOST, 0)
+    connect = functools.partial(
+        loop.create_connection, host=HOST, port=server.sockets[0].getsockname()[1]
+    )
+    for size in (1, 100, 300_000):
+        await echo_once(server, connect, size)
+    server.close()
+    await server.wait_closed()
+
+
+@on_loop
+async def streams():
+    async def serve(reader, writer):
+        while line := await reader.readline():
+            writer.write(line)
+            await writer.drain()
+        writer.write_eof()
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    for _ in range(REPEAT):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        writer.writelines([b"line\n", bytearray(b"line\n"), memoryview(b"line\n")])
+        writer.write_eof()
+        assert await reader.read() == b"line\n" * 3
+        writer.close()
+        await writer.wait_closed()
+    server.close()
+    await server.wait_closed()
+
+
+@on_loop
+async def writes_that_wait():
+    """The peer reads late: what was written is queued, paused, resumed, and some of it dropped."""
+    for abort in (False, True):
+        left, right = socket.socketpair()
+        with left, right:
+            loop = asyncio.get_running_loop()
+            transport, client = await loop.create_connection(Client, sock=left)
+            transport.set_write_buffer_limits(1000)
+            for _ in range(REPEAT):
+                transport.write(b"x" * 300_000)
+                transport.write(bytearray(300_000))
+            if abort:
+                transport.abort()
+            else:
+                transport.close()
+                await loop.run_in_executor(None, drain, right)
+            await client.lost
+
+
+def drain(sock: socket.socket) -> None:
+    while sock.recv(1_000_000):
+        pass
+
+
+@on_loop
+async def connections_that_break():
+    """The peer resets, the protocol raises, the connection is refused or its set-up cancelled."""
+
+    class Broken(Client):
+        def data_received(self, data):
+            raise Refused
+
+    loop = asyncio.get_running_loop()
+    listener = socket.create_server((HOST, 0))
+    listener.setblocking(False)
+    address = listener.getsockname()
+    for protocol, reset in ((Client, True), (Broken, False), (Client, False)):
+        _, client = await loop.create_connection(protocol, *address)
+        peer, _ = listener.accept()
+        if reset:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        else:
+            peer.send(b"x")
+        peer.close()
+        await client.lost
+    listener.close()
+    for _ in range(REPEAT):
+        with contextlib.suppress(OSError):
+            await loop.create_connection(Client, *address)
+        attempt = asyncio.create_task(loop.create_connection(Client, "localhost", address[1]))
+        await asyncio.sleep(0)
+        attempt.cancel()
+        with contextlib.suppress(asyncio.CancelledError, OSError):
+            await attempt
+
+
+@on_loop
+async def servers_closed_with_clients():
+    loop = asyncio.get_running_loop()
+    for _ in range(REPEAT):
+        server = await loop.create_server(Echo, HOST, 0)
+        _, client = await loop.create_connection(Client, *server.sockets[0].getsockname())
+        repr(server)
+        server.close()
+        if sys.version_info >= (3, 13):
+            server.abort_clients()
+            await client.lost
+    # before 3.13 the connections are left to the loop, which closes without them
+
+
+@scenario
+def connections_open_at_close(new_loop):
+    async def main():
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(Echo, HOST, 0)
+        for _ in range(REPEAT):
+            transport, _ = await loop.create_connection(Client, *server.sockets[0].getsockname())
+            transport.write(b"x")
+
+    loop = new_loop()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        loop.run_until_complete(main())
+        loop.close()
+        del loop
