@@ -35,7 +35,7 @@ venv=$PWD/.venv-$version$debug
 # --- system packages -------------------------------------------------------------------------------
 from_distribution() { command -v dpkg >/dev/null && dpkg -S "$(readlink -f "$python")" >/dev/null 2>&1; }
 missing_packages() {
-    command -v gcc >/dev/null || command -v "${CC:-cc}" >/dev/null || echo gcc libc6-dev
+    printf '#include <stdlib.h>\n' | "${CC:-gcc}" -E - >/dev/null 2>&1 || echo gcc libc6-dev
     command -v pkg-config >/dev/null && pkg-config --atleast-version=1.44 libuv || echo pkg-config libuv1-dev
     if from_distribution; then
         "$python" -c 'import os, sys, sysconfig as s
