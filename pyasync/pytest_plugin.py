@@ -44,7 +44,8 @@ class _Everywhere:
     """The report header, pytest-asyncio's hook of 1.4+, and anyio's fixture."""
 
     def pytest_report_header(self) -> str:
-        return f"pyasync: {pyasync.build_info()}"
+        facts = pyasync.build_info()
+        return f"pyasync: {facts['pyasync']}, libuv {facts['libuv']}, {facts['task']} tasks"
 
     # A hook that the suite's own conftest.py implements is asked before this one.
     @pytest.hookimpl(optionalhook=True, trylast=True)
