@@ -1,0 +1,1 @@
+"""The demonstration: one real aiohttp application on asyncio and on pyasync; `make demo`."""

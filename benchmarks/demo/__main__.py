@@ -1,0 +1,154 @@
+"""The demonstration that `make demo` runs, in under a minute.
+
+    python -m benchmarks.demo [--loops asyncio pyasync] [--picture docs/demo.png]
+
+A real aiohttp application (app.py) serves on one core, wrk loads it from another; the two loops
+take turns. Then the costs of tasks and scheduling are measured, again in turns. Everything that is
+printed and drawn was measured in this run. Ends with status 1 if any request failed or an order was
+lost.
+"""
+
+import argparse
+import json
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from benchmarks.demo.app import PAGE
+from benchmarks.demo.picture import draw
+from benchmarks.loops import usable_loop
+from benchmarks.processes import Server, python_module
+from benchmarks.report import Spread, console, print_header, ratios, table
+from benchmarks.task_rows import ROWS
+from benchmarks.tasks import Rounds, measure_rounds, print_costs, speed_ratio
+from benchmarks.wrk import HttpFigures, check_wrk, measure
+
+CONNECTIONS = 50
+TASK_SWITCH = "sleep_zero_many"
+REQUESTS_TARGET = 1.3  # times asyncio's requests/s
+SWITCH_TARGET = 4.0  # times asyncio's task switches/s
+MIX = Path(__file__).with_name("requests.lua")
+HttpRounds = list[dict[str, HttpFigures]]  # per round: loop -> figures
+
+
+def get(url: str) -> bytes:
+    """The body of a GET request."""
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        body: bytes = answer.read()
+    return body
+
+
+def check_application(url: str) -> None:
+    """Exits with a message unless the application answers correctly."""
+    product = json.loads(get(f"{url}/api/products/3"))
+    if product["number"] != 3 or get(f"{url}/page") != PAGE:
+        raise SystemExit("the application does not answer as it should")
+
+
+def check_books(url: str) -> None:
+    """Exits with a message unless every accepted order went through the queue to the books."""
+    deadline = time.monotonic() + 5
+    while True:
+        books: dict[str, Any] = json.loads(get(f"{url}/api/books"))
+        if books["booked"] == books["accepted"] > 0:
+            return
+        if time.monotonic() > deadline:
+            raise SystemExit(f"orders were lost: {books}")
+
+
+def serve_and_load(loop: str, seconds: int) -> HttpFigures:
+    """One turn: the application on one loop, in a fresh process, under load."""
+    with Server(python_module("benchmarks.demo.app", "--loop", loop)) as server:
+        url = f"http://127.0.0.1:{server.address}"
+        check_application(url)
+        figures = measure(server, url, seconds, CONNECTIONS, MIX.read_text())
+        check_books(url)
+    return figures
+
+
+def print_http(rounds: HttpRounds, loops: list[str]) -> None:
+    """Prints one line per loop: the medians of the rounds and the ratios to the first loop."""
+    reference = loops[0]
+    made = table(
+        f"aiohttp application, {CONNECTIONS} connections, median of {len(rounds)} rounds",
+        "loop",
+        "requests/s",
+        "p99 ms",
+        "server CPU us/request",
+        f"requests/s / {reference} (min-max)",
+        "errors",
+    )
+    for loop in loops:
+        own = [turn[loop] for turn in rounds]
+        made.add_row(
+            loop,
+            f"{Spread.of(turn.requests_per_s for turn in own).median:,.0f}",
+            f"{Spread.of(turn.p99_us for turn in own).median / 1000:.2f}",
+            f"{Spread.of(turn.cpu_us for turn in own).median:.1f}",
+            requests_ratio(rounds, loop, reference).as_ratio(),
+            str(sum(turn.errors for turn in own)),
+        )
+    console.print(made)
+
+
+def requests_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
+    """Requests/s of `loop` over those of `reference`, over the rounds."""
+    return ratios(
+        [turn[loop].requests_per_s for turn in rounds],
+        [turn[reference].requests_per_s for turn in rounds],
+    )
+
+
+def verdicts(http: HttpRounds, tasks: Rounds, loops: list[str]) -> list[str]:
+    """The two ratios that matter, each with its target and whether it is reached."""
+    reference, loop = loops
+    lines = []
+    for what, ratio, target in (
+        ("aiohttp requests/s", requests_ratio(http, loop, reference), REQUESTS_TARGET),
+        ("task switches/s", speed_ratio(tasks, loop, reference, TASK_SWITCH), SWITCH_TARGET),
+    ):
+        reached = "reached" if ratio.median >= target else "NOT reached"
+        lines.append(
+            f"{what}: {loop} at {ratio.as_ratio()} times {reference}; target {target:g}: {reached}"
+        )
+    return lines
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.demo", description=__doc__)
+    parser.add_argument(
+        "--loops",
+        nargs=2,
+        type=usable_loop,
+        default=["asyncio", "pyasync"],
+        metavar=("REFERENCE", "LOOP"),
+        help="the two loops to compare (default: asyncio pyasync)",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each loop (3)")
+    parser.add_argument("--seconds", type=int, default=3, help="measured per turn of wrk (3)")
+    parser.add_argument("--picture", type=Path, default=Path("docs/demo.png"), metavar="FILE")
+    options = parser.parse_args()
+    loops: list[str] = [usable_loop(name) for name in options.loops]
+
+    check_wrk()
+    started = time.monotonic()
+    print_header("pyasync demonstration", loops, ("aiohttp",))
+    with console.status("aiohttp under load, the loops in turns"):
+        http = [
+            {loop: serve_and_load(loop, options.seconds) for loop in loops}
+            for _ in range(options.rounds)
+        ]
+    print_http(http, loops)
+    with console.status("tasks and scheduling"):
+        tasks = measure_rounds(loops, list(ROWS), options.rounds, repeats=1)
+    print_costs(tasks, loops, list(ROWS))
+    lines = verdicts(http, tasks, loops)
+    draw(options.picture, http, tasks, loops, lines)
+    console.print("\n".join(lines), style="bold")
+    console.print(f"picture: {options.picture}; took {time.monotonic() - started:.0f} s")
+    return 1 if any(figures.errors for turn in http for figures in turn.values()) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""Runs wrk against a server in turns of warm-up and measurement, and reads its figures.
+
+wrk hands its results to a few lines of Lua that print them as JSON, so nothing is parsed from text
+meant for people. The server's CPU clock is read around wrk's run.
+"""
+
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+
+from benchmarks.processes import Server, cpu_seconds, load_core, pinned
+
+WARM_UP = 1  # s; wrk counts whole seconds
+
+REPORT = """
+function done(summary, latency, requests)
+  local errors = summary.errors
+  io.write(string.format(
+    '\\nRESULT {"requests": %d, "microseconds": %d, "p50_us": %d, "p99_us": %d, ' ..
+    '"not_2xx": %d, "connect": %d, "read": %d, "write": %d, "timeout": %d}\\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.status, errors.connect, errors.read, errors.write, errors.timeout))
+end
+"""
+
+
+@dataclass(frozen=True)
+class HttpFigures:
+    """What one turn of load showed; latencies in us, CPU in us per request, busy in 0..1."""
+
+    requests_per_s: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+    busy: float
+    not_2xx: int
+    socket_errors: int
+
+    @property
+    def errors(self) -> int:
+        return self.not_2xx + self.socket_errors
+
+
+def check_wrk() -> None:
+    """Exits with a message if wrk is not installed."""
+    if shutil.which("wrk") is None:
+        raise SystemExit("the load generator 'wrk' is not installed (Debian, Ubuntu: wrk)")
+
+
+def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[str, int]:
+    """One run of wrk on the load core; `script` is Lua that chooses the requests."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
+        lua.write(script + REPORT)
+        lua.flush()
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", lua.name, url]
+        done = subprocess.run(
+            pinned(command, load_core()), stdout=subprocess.PIPE, text=True, timeout=seconds + 60
+        )
+    _, found, result = done.stdout.partition("RESULT ")
+    if done.returncode != 0 or not found:
+        raise SystemExit(f"wrk ended with status {done.returncode}:\n{done.stdout}")
+    figures: dict[str, int] = json.loads(result)
+    return figures
+
+
+def measure(server: Server, url: str, seconds: int, connections: int, script: str) -> HttpFigures:
+    """Warms the server up, then measures it for `seconds`."""
+    run_wrk(url, WARM_UP, connections, script)
+    before = cpu_seconds(server.pid)
+    load = run_wrk(url, seconds, connections, script)
+    used = cpu_seconds(server.pid) - before
+    server.check_alive()
+    if load["requests"] == 0:
+        raise SystemExit(f"no request to {url} was answered")
+    elapsed = load["microseconds"] * 1e-6
+    return HttpFigures(
+        requests_per_s=load["requests"] / elapsed,
+        p50_us=load["p50_us"],
+        p99_us=load["p99_us"],
+        cpu_us=used * 1e6 / load["requests"],
+        busy=used / elapsed,
+        not_2xx=load["not_2xx"],
+        socket_errors=sum(load[kind] for kind in ("connect", "read", "write", "timeout")),
+    )
