@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.echo_server import STYLES
-from benchmarks.loops import add_loops_option
+from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import (
     C_FOLDER,
     Server,
@@ -121,6 +121,7 @@ def main() -> int:
     parser.add_argument("--json", metavar="FILE", help="write rounds and summary there")
     options = parser.parse_args()
 
+    require_loops(options.loops)
     build_c_programs()
     kind = "unix" if options.unix else "TCP"
     title = f"{kind} echo, {options.style}, {options.size} bytes x {options.connections}"

@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -44,31 +44,31 @@ def loop_version(name: str) -> str:
         return ""
 
 
-def usable_loop(name: str) -> str:
-    """An argparse type: the name of a loop that is known and can be imported.
+def require_loops(names: Iterable[str]) -> None:
+    """Exits with a message unless every loop named can be imported by this interpreter.
 
-    Tried in a process of its own; the error shown is the last line of that process.
+    Each is tried in a process of its own; the message ends with what that process said.
     """
-    if name not in LOOPS:
-        raise argparse.ArgumentTypeError(f"unknown loop {name!r}; known are {', '.join(LOOPS)}")
-    module, factory, distribution = LOOPS[name]
-    tried = subprocess.run(
-        [sys.executable, "-c", f"from {module} import {factory}"], stderr=subprocess.PIPE, text=True
-    )
-    if tried.returncode != 0:
-        reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
-        raise argparse.ArgumentTypeError(
-            f"loop {name!r} cannot be used here ({reason}); install {distribution!r}"
+    for name in names:
+        module, factory, distribution = LOOPS[name]
+        tried = subprocess.run(
+            [sys.executable, "-c", f"from {module} import {factory}"],
+            stderr=subprocess.PIPE,
+            text=True,
         )
-    return name
+        if tried.returncode != 0:
+            reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+            raise SystemExit(
+                f"loop {name!r} cannot be used here, install {distribution!r}: {reason}"
+            )
 
 
 def add_loops_option(parser: argparse.ArgumentParser) -> None:
-    """Adds `--loops NAME ...` to a benchmark's parser; unusable loops are refused by name."""
+    """Adds `--loops NAME ...` to a benchmark's parser."""
     parser.add_argument(
         "--loops",
         nargs="+",
-        type=usable_loop,
+        choices=LOOPS,
         default=["asyncio", "pyasync"],
         metavar="LOOP",
         help=f"loops to measure, of {', '.join(LOOPS)} (default: asyncio pyasync)",

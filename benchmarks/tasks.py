@@ -11,7 +11,7 @@ import argparse
 import json
 import subprocess
 
-from benchmarks.loops import LOOPS, add_loops_option, loop_factory
+from benchmarks.loops import LOOPS, add_loops_option, loop_factory, require_loops
 from benchmarks.processes import pinned, python_module, server_core
 from benchmarks.report import Spread, console, print_header, ratios, table, write_json
 from benchmarks.task_rows import ROWS, measure_loop
@@ -92,6 +92,7 @@ def main() -> int:
         costs = measure_loop(loop_factory(options.measure), options.rows, options.repeats)
         print(json.dumps(costs))
         return 0
+    require_loops(options.loops)
     print_header("Tasks and scheduling", options.loops)
     rounds = measure_rounds(options.loops, options.rows, options.rounds, options.repeats)
     print_costs(rounds, options.loops, options.rows)

@@ -1,4 +1,4 @@
-"""Runs wrk against a server in turns of warm-up and measurement, and reads its figures.
+"""HTTP load by wrk: runs it against a server, reads its figures and prints them.
 
 wrk hands its results to a few lines of Lua that print them as JSON, so nothing is parsed from text
 meant for people. The server's CPU clock is read around wrk's run.
@@ -11,8 +11,10 @@ import tempfile
 from dataclasses import dataclass
 
 from benchmarks.processes import Server, cpu_seconds, load_core, pinned
+from benchmarks.report import Spread, console, ratios, table
 
 WARM_UP = 1  # s; wrk counts whole seconds
+UNDISTURBED = 0.9  # a saturated server uses at least this share of its core
 
 REPORT = """
 function done(summary, latency, requests)
@@ -41,6 +43,59 @@ class HttpFigures:
     @property
     def errors(self) -> int:
         return self.not_2xx + self.socket_errors
+
+
+HttpRounds = list[dict[str, HttpFigures]]  # per round: loop -> figures
+
+
+def requests_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
+    """Requests/s of `loop` over those of `reference`, over the rounds."""
+    return ratios(
+        [turn[loop].requests_per_s for turn in rounds],
+        [turn[reference].requests_per_s for turn in rounds],
+    )
+
+
+def cpu_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
+    """Server CPU per request of `loop` over that of `reference`, over the rounds."""
+    return ratios(
+        [turn[loop].cpu_us for turn in rounds], [turn[reference].cpu_us for turn in rounds]
+    )
+
+
+def print_http(title: str, rounds: HttpRounds, loops: list[str]) -> None:
+    """Prints one line per loop: the medians of the rounds and the ratios to the first loop."""
+    reference = loops[0]
+    made = table(
+        title,
+        "loop",
+        "requests/s",
+        "p99 ms",
+        "CPU us/request",
+        "busy",
+        f"requests/s / {reference} (min-max)",
+        f"CPU / {reference} (min-max)",
+        "errors",
+    )
+    for loop in loops:
+        own = [turn[loop] for turn in rounds]
+        made.add_row(
+            loop,
+            f"{Spread.of(turn.requests_per_s for turn in own).median:,.0f}",
+            f"{Spread.of(turn.p99_us for turn in own).median / 1000:.2f}",
+            f"{Spread.of(turn.cpu_us for turn in own).median:.1f}",
+            f"{Spread.of(turn.busy for turn in own).median:.0%}",
+            requests_ratio(rounds, loop, reference).as_ratio(),
+            cpu_ratio(rounds, loop, reference).as_ratio(),
+            str(sum(turn.errors for turn in own)),
+        )
+    console.print(made)
+    if any(turn[loop].busy < UNDISTURBED for turn in rounds for loop in loops):
+        console.print(
+            "Other work disturbed this run (a server got less of its core than it could use): "
+            "trust the CPU figures more than requests/s and latency.",
+            style="yellow",
+        )
 
 
 def check_wrk() -> None:

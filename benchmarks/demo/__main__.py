@@ -17,19 +17,18 @@ from typing import Any
 
 from benchmarks.demo.app import PAGE
 from benchmarks.demo.picture import draw
-from benchmarks.loops import usable_loop
+from benchmarks.loops import LOOPS, require_loops
 from benchmarks.processes import Server, python_module
-from benchmarks.report import Spread, console, print_header, ratios, table
+from benchmarks.report import console, print_header
 from benchmarks.task_rows import ROWS
 from benchmarks.tasks import Rounds, measure_rounds, print_costs, speed_ratio
-from benchmarks.wrk import HttpFigures, check_wrk, measure
+from benchmarks.wrk import HttpFigures, HttpRounds, check_wrk, measure, print_http, requests_ratio
 
 CONNECTIONS = 50
 TASK_SWITCH = "sleep_zero_many"
 REQUESTS_TARGET = 1.3  # times asyncio's requests/s
 SWITCH_TARGET = 4.0  # times asyncio's task switches/s
 MIX = Path(__file__).with_name("requests.lua")
-HttpRounds = list[dict[str, HttpFigures]]  # per round: loop -> figures
 
 
 def get(url: str) -> bytes:
@@ -67,39 +66,6 @@ def serve_and_load(loop: str, seconds: int) -> HttpFigures:
     return figures
 
 
-def print_http(rounds: HttpRounds, loops: list[str]) -> None:
-    """Prints one line per loop: the medians of the rounds and the ratios to the first loop."""
-    reference = loops[0]
-    made = table(
-        f"aiohttp application, {CONNECTIONS} connections, median of {len(rounds)} rounds",
-        "loop",
-        "requests/s",
-        "p99 ms",
-        "server CPU us/request",
-        f"requests/s / {reference} (min-max)",
-        "errors",
-    )
-    for loop in loops:
-        own = [turn[loop] for turn in rounds]
-        made.add_row(
-            loop,
-            f"{Spread.of(turn.requests_per_s for turn in own).median:,.0f}",
-            f"{Spread.of(turn.p99_us for turn in own).median / 1000:.2f}",
-            f"{Spread.of(turn.cpu_us for turn in own).median:.1f}",
-            requests_ratio(rounds, loop, reference).as_ratio(),
-            str(sum(turn.errors for turn in own)),
-        )
-    console.print(made)
-
-
-def requests_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
-    """Requests/s of `loop` over those of `reference`, over the rounds."""
-    return ratios(
-        [turn[loop].requests_per_s for turn in rounds],
-        [turn[reference].requests_per_s for turn in rounds],
-    )
-
-
 def verdicts(http: HttpRounds, tasks: Rounds, loops: list[str]) -> list[str]:
     """The two ratios that matter, each with its target and whether it is reached."""
     reference, loop = loops
@@ -120,7 +86,7 @@ def main() -> int:
     parser.add_argument(
         "--loops",
         nargs=2,
-        type=usable_loop,
+        choices=LOOPS,
         default=["asyncio", "pyasync"],
         metavar=("REFERENCE", "LOOP"),
         help="the two loops to compare (default: asyncio pyasync)",
@@ -129,8 +95,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=3, help="measured per turn of wrk (3)")
     parser.add_argument("--picture", type=Path, default=Path("docs/demo.png"), metavar="FILE")
     options = parser.parse_args()
-    loops: list[str] = [usable_loop(name) for name in options.loops]
+    loops: list[str] = options.loops
 
+    require_loops(loops)
     check_wrk()
     started = time.monotonic()
     print_header("pyasync demonstration", loops, ("aiohttp",))
@@ -139,7 +106,8 @@ def main() -> int:
             {loop: serve_and_load(loop, options.seconds) for loop in loops}
             for _ in range(options.rounds)
         ]
-    print_http(http, loops)
+    title = f"aiohttp application, {CONNECTIONS} connections, median of {len(http)} rounds"
+    print_http(title, http, loops)
     with console.status("tasks and scheduling"):
         tasks = measure_rounds(loops, list(ROWS), options.rounds, repeats=1)
     print_costs(tasks, loops, list(ROWS))

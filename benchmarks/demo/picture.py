@@ -5,6 +5,7 @@ machine and the versions stand in small print, so that the picture can be judged
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,40 @@ from matplotlib.axes import Axes
 from benchmarks.report import Spread, loop_versions, machine
 from benchmarks.task_rows import ROWS
 from benchmarks.tasks import Rounds, cost
-from benchmarks.wrk import HttpFigures
+from benchmarks.wrk import HttpFigures, HttpRounds
 
-COLOURS = ("#9aa5b1", "#0b6e99")  # the reference, the loop
-PANELS: tuple[tuple[str, str, Callable[[HttpFigures], float]], ...] = (
-    ("Requests per second", "requests/s (more is better)", lambda turn: turn.requests_per_s),
-    ("99th percentile latency", "ms (less is better)", lambda turn: turn.p99_us / 1000),
-    ("Server CPU per request", "us (less is better)", lambda turn: turn.cpu_us),
+COLOURS = ("#7b8794", "#0b6e99")  # the reference, the loop
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One figure of the HTTP load: its title, unit, number format and where it comes from."""
+
+    title: str
+    unit: str
+    number: str
+    value: Callable[[HttpFigures], float]
+
+
+PANELS = (
+    Panel(
+        "Requests per second",
+        "requests/s (more is better)",
+        "{:,.0f}",
+        lambda turn: turn.requests_per_s,
+    ),
+    Panel(
+        "99th percentile latency",
+        "ms (less is better)",
+        "{:.2f}",
+        lambda turn: turn.p99_us / 1000,
+    ),
+    Panel(
+        "Server CPU per request",
+        "us (less is better)",
+        "{:.1f}",
+        lambda turn: turn.cpu_us,
+    ),
 )
 
 
@@ -37,11 +65,10 @@ def reach(spreads: Sequence[Spread]) -> list[list[float]]:
     ]
 
 
-def draw_http(
-    axes: Axes, title: str, unit: str, loops: Sequence[str], spreads: list[Spread]
-) -> None:
-    """One panel with a bar for each loop."""
-    bars = axes.bar(
+def draw_http(axes: Axes, panel: Panel, http: HttpRounds, loops: Sequence[str]) -> None:
+    """One panel with a bar for each loop and its median at the foot of the bar."""
+    spreads = [Spread.of(panel.value(turn[loop]) for turn in http) for loop in loops]
+    axes.bar(
         loops,
         [spread.median for spread in spreads],
         yerr=reach(spreads),
@@ -49,9 +76,18 @@ def draw_http(
         width=0.6,
         error_kw={"linewidth": 1},
     )
-    axes.bar_label(bars, fmt="{:,.4g}", label_type="center", color="white", fontweight="bold")
-    axes.set_title(title, fontsize=11)
-    axes.set_ylabel(unit)
+    for place, spread in enumerate(spreads):
+        axes.text(
+            place,
+            0.03,
+            panel.number.format(spread.median),
+            transform=axes.get_xaxis_transform(),
+            horizontalalignment="center",
+            color="white",
+            fontweight="bold",
+        )
+    axes.set_title(panel.title, fontsize=11)
+    axes.set_ylabel(panel.unit)
     axes.set_ylim(bottom=0)
 
 
@@ -78,28 +114,27 @@ def draw_tasks(axes: Axes, tasks: Rounds, loops: Sequence[str]) -> None:
     axes.margins(x=0.08)
     axes.set_xlabel("ns per operation (less is better)")
     axes.set_title("Tasks and scheduling", fontsize=11)
-    axes.legend(loc="lower right")
+    axes.legend(loc="upper right")
 
 
 def draw(
-    path: Path,
-    http: list[dict[str, HttpFigures]],
-    tasks: Rounds,
-    loops: Sequence[str],
-    lines: Sequence[str],
+    path: Path, http: HttpRounds, tasks: Rounds, loops: Sequence[str], lines: Sequence[str]
 ) -> None:
-    """Writes the picture to `path` (its ending chooses the format, such as .png or .svg)."""
+    """Writes the picture to `path` (its ending chooses the format, such as .png or .svg).
+
+    `lines` are the sentences that stand above the figures.
+    """
     figure = pyplot.figure(figsize=(11, 10), layout="constrained")
     grid: Any = figure.add_gridspec(2, len(PANELS), height_ratios=(1, 1.7))
-    for column, (title, unit, value) in enumerate(PANELS):
-        spreads = [Spread.of(value(turn[loop]) for turn in http) for loop in loops]
-        draw_http(figure.add_subplot(grid[0, column]), title, unit, loops, spreads)
+    for column, panel in enumerate(PANELS):
+        draw_http(figure.add_subplot(grid[0, column]), panel, http, loops)
     draw_tasks(figure.add_subplot(grid[1, :]), tasks, loops)
     figure.suptitle("One aiohttp application under wrk, and what tasks cost\n" + "\n".join(lines))
     day = datetime.now(UTC).date().isoformat()
-    print_line = f"{machine(('aiohttp',))}; {loop_versions(loops)}; {day}"
     figure.supxlabel(
-        f"{print_line}\nmedian of {len(http)} rounds in turns, lines: min-max", fontsize=7
+        f"{machine(('aiohttp',))}; {loop_versions(loops)}; {day}\n"
+        f"bars: median of {len(http)} rounds, the loops in turns; lines: smallest to largest round",
+        fontsize=7,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)
