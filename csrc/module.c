@@ -27,13 +27,13 @@ static PyObject *
 build_info(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     PaState *st = pa_state_of_module(module);
-    return Py_BuildValue("{s:s, s:s, s:s, s:O, s:O, s:s, s:O}", "libuv", uv_version_string(),
-                         "libuv_headers",
-                         Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(UV_VERSION_PATCH),
-                         "python_headers", PY_VERSION, "overlay", st->overlay ? Py_True : Py_False,
-                         "overlay_reason", st->overlay_reason ? st->overlay_reason : Py_None,
-                         "compile_flags", PA_BUILD_FLAGS, "freelists",
-                         PA_FREELIST_ON ? Py_True : Py_False);
+    return Py_BuildValue(
+        "{s:s, s:s, s:s, s:O, s:O, s:s, s:O}", "libuv", uv_version_string(), "libuv_headers",
+        Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(
+            UV_VERSION_PATCH),
+        "python_headers", PY_VERSION, "overlay", st->overlay ? Py_True : Py_False, "overlay_reason",
+        st->overlay_reason ? st->overlay_reason : Py_None, "compile_flags", PA_BUILD_FLAGS,
+        "freelists", PA_FREELIST_ON ? Py_True : Py_False);
 }
 
 static PyMethodDef methods[] = {

@@ -37,6 +37,7 @@
     X(_asyncgen_firstiter_hook)                                                                    \
     X(_handle_signal)                                                                              \
     X(_set_coroutine_origin_tracking)                                                              \
+    X(call_at)                                                                                     \
     X(_source_traceback)                                                                           \
     X(finalizer)                                                                                   \
     X(fileno)                                                                                      \

@@ -30,6 +30,18 @@ import_attribute(PyObject **slot, const char *module_name, const char *name, boo
 }
 
 static int
+import_create_task(PaAsyncio *aio)
+{
+    PyObject *base = NULL;
+    if (import_attribute(&base, "asyncio.base_events", "BaseEventLoop", false) < 0) {
+        return -1;
+    }
+    aio->create_task = PyObject_GetAttrString(base, "create_task");
+    Py_DECREF(base);
+    return aio->create_task == NULL ? -1 : 0;
+}
+
+static int
 import_asyncio(PaAsyncio *aio)
 {
     const struct {
@@ -63,14 +75,18 @@ import_asyncio(PaAsyncio *aio)
         {&aio->format_handle, "asyncio.base_events", "_format_handle", false},
         {&aio->logger, "asyncio.log", "logger", false},
         {&aio->socket, "socket", "socket", false},
+        {&aio->set_wakeup_fd, "signal", "set_wakeup_fd", false},
+        {&aio->get_asyncgen_hooks, "sys", "get_asyncgen_hooks", false},
+        {&aio->set_asyncgen_hooks, "sys", "set_asyncgen_hooks", false},
+        {&aio->main_thread, "threading", "main_thread", false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(wanted); i++) {
-        if (import_attribute(wanted[i].slot, wanted[i].module, wanted[i].name,
-                             wanted[i].optional) < 0) {
+        if (import_attribute(wanted[i].slot, wanted[i].module, wanted[i].name, wanted[i].optional) <
+            0) {
             return -1;
         }
     }
-    return 0;
+    return import_create_task(aio);
 }
 
 int
@@ -131,6 +147,7 @@ pa_state_clear(PaState *st)
     /* Freed before the types: the allocator asks a dead object's type for the size in front. */
     pa_freelist_drain(&st->handle_freelist);
     pa_freelist_drain(&st->timer_handle_freelist);
+    pa_freelist_drain(&st->threadsafe_handle_freelist);
     pa_freelist_drain(&st->wakeup_freelist);
     clear_block(st, TYPES_SIZE);
     clear_block(&st->names, sizeof(st->names));

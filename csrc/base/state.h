@@ -27,30 +27,35 @@ typedef struct {
 typedef struct {
     PyObject *CancelledError;
     PyObject *InvalidStateError;
-    PyObject *Future;                     // asyncio.Future, the stock class
-    PyObject *Task;                       // asyncio.Task, the stock class
-    PyObject *StreamReader;               // exact types that the stream fast path recognises
+    PyObject *Future;       // asyncio.Future, the stock class
+    PyObject *Task;         // asyncio.Task, the stock class
+    PyObject *StreamReader; // exact types that the stream fast path recognises
     PyObject *StreamReaderProtocol;
     PyObject *BufferedProtocol;
-    PyObject *TransportSocket;            // asyncio.trsock.TransportSocket
-    PyObject *iscoroutine;                // asyncio.coroutines.iscoroutine
+    PyObject *TransportSocket; // asyncio.trsock.TransportSocket
+    PyObject *iscoroutine;     // asyncio.coroutines.iscoroutine
     PyObject *_set_running_loop;
     PyObject *_get_running_loop;
     PyObject *_enter_task;
     PyObject *_leave_task;
-    PyObject *_swap_current_task;         // 3.12+
+    PyObject *_swap_current_task; // 3.12+
     PyObject *_register_task;
     PyObject *_unregister_task;
-    PyObject *_register_eager_task;       // 3.12+
-    PyObject *_unregister_eager_task;     // 3.12+
-    PyObject *_current_tasks;             // the dict, up to 3.13
-    PyObject *future_add_to_awaited_by;   // 3.14+
+    PyObject *_register_eager_task;           // 3.12+
+    PyObject *_unregister_eager_task;         // 3.12+
+    PyObject *_current_tasks;                 // the dict, up to 3.13
+    PyObject *future_add_to_awaited_by;       // 3.14+
     PyObject *future_discard_from_awaited_by; // 3.14+
-    PyObject *extract_stack;              // asyncio.format_helpers.extract_stack
-    PyObject *format_callback_source;     // asyncio.format_helpers._format_callback_source
-    PyObject *format_handle;              // asyncio.base_events._format_handle
-    PyObject *logger;                     // asyncio.log.logger
-    PyObject *socket;                     // socket.socket
+    PyObject *extract_stack;                  // asyncio.format_helpers.extract_stack
+    PyObject *format_callback_source;         // asyncio.format_helpers._format_callback_source
+    PyObject *format_handle;                  // asyncio.base_events._format_handle
+    PyObject *logger;                         // asyncio.log.logger
+    PyObject *socket;                         // socket.socket
+    PyObject *create_task;                    // asyncio.BaseEventLoop.create_task
+    PyObject *set_wakeup_fd;                  // signal.set_wakeup_fd
+    PyObject *get_asyncgen_hooks;             // sys.get_asyncgen_hooks
+    PyObject *set_asyncgen_hooks;             // sys.set_asyncgen_hooks
+    PyObject *main_thread;                    // threading.main_thread
 } PaAsyncio;
 
 typedef struct PaState {
@@ -58,10 +63,10 @@ typedef struct PaState {
     PyTypeObject *handle_type;
     PyTypeObject *timer_handle_type;
     PyTypeObject *threadsafe_handle_type;
-    PyTypeObject *future_type;   // pyasync.Future: the overlay, or asyncio.Future in stock mode
-    PyTypeObject *task_type;     // pyasync.Task: the overlay, or asyncio.Task in stock mode
-    PyTypeObject *wakeup_type;   // a task's callback on the future that it awaits; NULL in stock mode
-    PyTypeObject *loop_type;     // _core.Loop
+    PyTypeObject *future_type; // pyasync.Future: the overlay, or asyncio.Future in stock mode
+    PyTypeObject *task_type;   // pyasync.Task: the overlay, or asyncio.Task in stock mode
+    PyTypeObject *wakeup_type; // a task's callback on the future that it awaits; NULL in stock mode
+    PyTypeObject *loop_type;   // _core.Loop
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
 
@@ -82,6 +87,7 @@ typedef struct PaState {
 
     PaFreelist handle_freelist;
     PaFreelist timer_handle_freelist;
+    PaFreelist threadsafe_handle_freelist;
     PaFreelist wakeup_freelist;
 
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback

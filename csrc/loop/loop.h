@@ -5,9 +5,9 @@
 #ifndef PA_LOOP_LOOP_H
 #define PA_LOOP_LOOP_H
 
-#include <uv.h>
+#include "sched/sched.h" // first: Python.h decides which system interfaces are declared
 
-#include "sched/sched.h"
+#include <uv.h>
 
 typedef struct PaLoop PaLoop;
 typedef struct PaMember PaMember;
@@ -38,12 +38,14 @@ struct PaLoop {
     PyObject_HEAD
     PaSched sched; // first: PaSchedObject
 
-    PyObject *dict_unused_; // reserved: subclasses bring their own __dict__
     PyObject *weakrefs;
-    PyObject *task_factory;     // owned or NULL
-    PyObject *pending_exit;     // owned: KeyboardInterrupt or SystemExit raised inside uv_run()
-    PyObject *time_override;    // owned: the time() of a subclass or instance, or NULL
-    double slow_callback_duration;
+    PyObject *task_factory;       // owned or NULL
+    PyObject *pending_exit;       // owned: KeyboardInterrupt, SystemExit raised inside uv_run()
+    PyObject *old_asyncgen_hooks; // owned: sys.get_asyncgen_hooks() of before run_forever()
+    PyObject *old_wakeup_fd;      // owned: what set_wakeup_fd() replaced, NULL when not armed
+    bool time_overridden;         // a subclass or the instance brings its own time() ...
+    bool call_soon_overridden;    // ... call_soon() ...
+    bool call_at_overridden;      // ... call_at()
 
     uv_loop_t uv;
     uv_async_t wakeup;     // from call_soon_threadsafe()
@@ -52,10 +54,11 @@ struct PaLoop {
     int signal_fds[2];     // the pipe that set_wakeup_fd() writes to, -1 until first needed
     bool uv_open;          // uv is initialised and not yet closed
     bool signal_poll_open;
+    bool hold_signals; // stay armed between runs: add_signal_handler() was used
 
     bool stopping;
-    bool polling;     // inside a poll that may block: foreign threads must send the wake-up
-    bool wakeup_sent; // since the poll began
+    bool polling;            // inside a poll that may block: foreign threads must send the wake-up
+    bool wakeup_sent;        // since the poll began
     PyThreadState *released; // the thread state while the GIL is released around polling
 
     /* adaptive polling, run.c */
@@ -63,6 +66,8 @@ struct PaLoop {
     int batches_left;     // batches still to run before the next poll
     double last_poll;     // time of the last poll, seconds
     bool io_seen;         // something happened in the last poll
+
+    struct PaPoll *changed_polls; // to be checked before the next poll, poll.c
 
     PaFdSlot *fds; // by descriptor
     int fds_size;
@@ -84,6 +89,8 @@ struct PaLoop {
 /* To be called first by every libuv callback: takes the GIL back if this poll released it, and
  * leaves the current task. */
 void pa_loop_enter(PaLoop *loop);
+/* The same for close callbacks: a failure to leave the current task is not reported. */
+void pa_loop_enter_quietly(PaLoop *loop);
 
 /* To be called by a libuv callback when Python code that it called has raised: KeyboardInterrupt
  * and SystemExit are kept to be raised by run_forever(); anything else goes to the exception
@@ -98,39 +105,61 @@ pa_loop_poll_soon(PaLoop *loop)
     loop->batches_left = 0;
 }
 
-/* loop.time() in seconds; NaN-free. -1.0 with an exception when an overridden time() raises. */
-double pa_loop_time(PaLoop *loop);
-
 /* RuntimeError('Event loop is closed') and -1 when it is. */
 int pa_loop_check_closed(PaLoop *loop);
 
+PyObject *pa_loop_run_forever(PyObject *self, PyObject *ignored);
+
+/* ---- clock.c */
+
+/* loop.time() in seconds. -1.0 with an exception when an overriding time() raises. */
+double pa_loop_time(PaLoop *loop);
+/* time.monotonic(), in seconds. */
+double pa_monotonic(void);
+/* Finds out which of time(), call_soon(), call_at() the type or the instance overrides. 0 or -1. */
+int pa_loop_find_overrides(PaLoop *loop);
+
 /* ---- schedule.c */
 
-/* loop.call_soon(callback, *args, context=context) from C: in the ring without a thread check.
- * 0 or -1. Honours an overriding call_soon(). */
+/* loop.call_soon(callback, *args, context=context) from C, without the checks of debug mode;
+ * goes through an overriding call_soon(). 0 or -1. */
 int pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *context);
 
+/* ---- signals.c */
+
+/* Arms signal.set_wakeup_fd() on the main thread; a no-op on others. 0 or -1. */
+int pa_loop_arm_signals(PaLoop *loop);
+/* Restores what was armed before. Keeps a raised exception. */
+void pa_loop_disarm_signals(PaLoop *loop);
+/* Method _hold_signals(flag): stay armed outside run_forever() too, or no longer. */
+PyObject *pa_loop_hold_signals(PyObject *self, PyObject *flag);
+
 /* ---- report.c */
 
-/* loop.call_exception_handler({"message": ..., "exception": exc, **context}); context is a dict
- * or NULL, borrowed. Whatever the handler itself raises is unraisable, except exits: -1. */
-int pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *context);
+/* loop.call_exception_handler({"message": message, "exception": exc, **extra}); extra is a dict
+ * or NULL, borrowed. An exit raised by the handler is kept as the loop's pending exit. */
+void pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *extra);
 
 /* ---- members.c */
 
-/* Takes a reference to member for the loop and counts its libuv handle. */
+/* Takes a reference to member for the loop. */
 void pa_loop_link(PaLoop *loop, PaMember *member);
-/* To be called by the handle's close callback: drops that reference. member may die in it. */
+/* To be called when the handle's close callback has run: drops that reference; member may die. */
 void pa_loop_unlink(PaMember *member);
-/* The slot of fd (grown as needed), NULL with MemoryError or ValueError. Valid until the next call. */
+/* The slot of fd (grown as needed), NULL with MemoryError. Valid until the next call. */
 PaFdSlot *pa_loop_fd_slot(PaLoop *loop, int fd);
 /* The shared read buffer, NULL with MemoryError. */
 char *pa_loop_read_buffer(PaLoop *loop);
 
-/* ---- handles */
+/* ---- fdwatch.c */
 
-/* Every uv_*_init and every close callback is counted, so that tests see a leaked handle. */
+/* Drops the callbacks and closes the poll of every watched descriptor. */
+void pa_fdwatch_close_all(PaLoop *loop);
+int pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg);
+
+/* ---- handles: every uv_*_init and every close callback is counted, so that tests see a leak */
+
 static inline void
 pa_loop_handle_opened(PaLoop *loop)
 {
@@ -143,11 +172,13 @@ pa_loop_handle_closed(PaLoop *loop)
     loop->sched.st->live_handles--;
 }
 
-int pa_loop_init_type(PyObject *module, PaState *st);
-
-/* ---- errors (errors.c) */
-
-/* OSError (its errno subclass) for a libuv error code; always returns -1. */
+/* OSError (its subclass by errno) for a libuv error code; always -1. */
 int pa_uv_error(int err);
+
+/* ---- methods of _core.Loop, by file */
+extern PyMethodDef pa_loop_schedule_methods[];
+extern PyMethodDef pa_loop_fdwatch_methods[];
+
+int pa_loop_init_type(PyObject *module, PaState *st);
 
 #endif

@@ -47,6 +47,16 @@ pa_sched_of(PaState *st, PyObject *loop)
  * SystemExit. 0, or -1 with that exception set; what was not run stays queued. */
 int pa_sched_run_batch(PaSched *sched);
 
+/* Moves the timers whose deadline is at or before `now` (seconds) into the ring, earliest first,
+ * ties in the order of scheduling. 0 or -1. */
+int pa_sched_take_due_timers(PaSched *sched, double now);
+
+/* A scheduled timer was cancelled: counts it, and compacts the heap when more than half are. */
+void pa_sched_timer_cancelled(PaSched *sched);
+
+/* True when the raised exception is one that asyncio never swallows. */
+bool pa_sched_is_exit_raised(void);
+
 /* ---- current.c */
 
 /* Makes `task` the current task of the running loop. 0 or -1. */

@@ -33,8 +33,7 @@ sift_down(PaTimerHeap *heap, size_t at)
         if (child >= heap->count) {
             break;
         }
-        if (child + 1 < heap->count &&
-            earlier(&heap->entries[child + 1], &heap->entries[child])) {
+        if (child + 1 < heap->count && earlier(&heap->entries[child + 1], &heap->entries[child])) {
             child++;
         }
         if (!earlier(&heap->entries[child], &moving)) {

@@ -1,0 +1,421 @@
+/* loop/fdwatch.c: add_reader(), add_writer() and their siblings, public and underscored.
+ *
+ * A descriptor with a callback has one PaFdWatch, which embeds the poll and owns the two Handles.
+ * A ready descriptor queues its Handle, so the callback runs in the same batch as everything else
+ * that is ready. The watch is closed when both callbacks are gone. */
+#include "loop/poll.h"
+#include "sched/handle.h"
+
+#include <string.h>
+
+struct PaFdWatch {
+    PaPoll poll;
+    PyObject *reader; // owned Handle or NULL
+    PyObject *writer; // owned Handle or NULL
+};
+
+/* ---- the watch */
+
+static int
+wanted_events(const PaFdWatch *watch)
+{
+    return (watch->reader != NULL ? UV_READABLE : 0) | (watch->writer != NULL ? UV_WRITABLE : 0);
+}
+
+static void
+watch_closed(PaPoll *poll)
+{
+    PyMem_RawFree((PaFdWatch *)poll);
+}
+
+/* Takes *slot out of the watch and cancels it. */
+static int
+drop_handle(PyObject **slot)
+{
+    PyObject *handle = *slot;
+    *slot = NULL;
+    int err = handle == NULL ? 0 : pa_handle_cancel(handle);
+    Py_XDECREF(handle);
+    return err;
+}
+
+/* Adapts the poll to the handles that are left; closes it when there is none. */
+static void
+watch_update(PaLoop *loop, PaFdWatch *watch)
+{
+    int events = wanted_events(watch);
+    if (events != 0) {
+        pa_poll_watch(&watch->poll, events);
+        return;
+    }
+    loop->fds[watch->poll.fd].watch = NULL;
+    pa_poll_close(&watch->poll, watch_closed);
+}
+
+/* Queues *slot, or forgets it when its handle was cancelled directly. */
+static void
+queue_handle(PaLoop *loop, PyObject **slot)
+{
+    if (*slot == NULL) {
+        return;
+    }
+    if (pa_handle_is_cancelled(loop->sched.st, *slot)) {
+        Py_CLEAR(*slot);
+        return;
+    }
+    if (pa_ring_push(&loop->sched.ring, PA_ENTRY_HANDLE, *slot, NULL) < 0) {
+        pa_loop_callback_failed(loop, "Cannot queue a descriptor's callback");
+    }
+}
+
+static void
+watch_ready(PaPoll *poll, int events)
+{
+    PaFdWatch *watch = (PaFdWatch *)poll;
+    PaLoop *loop = poll->loop;
+    if (events & PA_POLL_GONE) {
+        /* As with epoll, a closed descriptor just falls silent; its callbacks stay registered
+         * until they are removed. */
+        return;
+    }
+    if (events & UV_READABLE) {
+        queue_handle(loop, &watch->reader);
+    }
+    if (events & UV_WRITABLE) {
+        queue_handle(loop, &watch->writer);
+    }
+    if (wanted_events(watch) != poll->events) {
+        watch_update(loop, watch);
+    }
+}
+
+/* The watch of fd, made when there is none; NULL with an exception. */
+static PaFdWatch *
+watch_get(PaLoop *loop, int fd)
+{
+    PaFdSlot *slot = pa_loop_fd_slot(loop, fd);
+    if (slot == NULL) {
+        return NULL;
+    }
+    if (slot->watch != NULL) {
+        return slot->watch;
+    }
+    PaFdWatch *watch = PyMem_RawCalloc(1, sizeof(PaFdWatch));
+    if (watch == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    if (pa_poll_open(&watch->poll, loop, fd, watch_ready) < 0) {
+        PyMem_RawFree(watch);
+        return NULL;
+    }
+    slot->watch = watch;
+    return watch;
+}
+
+void
+pa_fdwatch_close_all(PaLoop *loop)
+{
+    for (int fd = 0; fd < loop->fds_size; fd++) {
+        PaFdWatch *watch = loop->fds[fd].watch;
+        if (watch == NULL) {
+            continue;
+        }
+        loop->fds[fd].watch = NULL;
+        PyObject *reader = watch->reader, *writer = watch->writer;
+        watch->reader = watch->writer = NULL;
+        pa_poll_close(&watch->poll, watch_closed);
+        Py_XDECREF(reader);
+        Py_XDECREF(writer);
+    }
+}
+
+int
+pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg)
+{
+    for (int fd = 0; fd < loop->fds_size; fd++) {
+        if (loop->fds[fd].watch != NULL) {
+            Py_VISIT(loop->fds[fd].watch->reader);
+            Py_VISIT(loop->fds[fd].watch->writer);
+        }
+    }
+    return 0;
+}
+
+/* ---- arguments */
+
+/* The number of a descriptor or of an object with fileno(): -1 with ValueError, worded as by the
+ * selectors that asyncio uses. */
+static int
+fd_of(PyObject *fileobj)
+{
+    PyObject *number = NULL;
+    if (PyLong_Check(fileobj)) {
+        number = Py_NewRef(fileobj);
+    }
+    else {
+        PyObject *method = PyObject_GetAttrString(fileobj, "fileno");
+        number = method == NULL ? NULL : PyObject_CallNoArgs(method);
+        Py_XDECREF(method);
+        if (number != NULL) {
+            Py_SETREF(number, PyNumber_Long(number));
+        }
+    }
+    long fd = number == NULL ? -1 : PyLong_AsLong(number);
+    Py_XDECREF(number);
+    if (PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_AttributeError) ||
+            PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
+            PyErr_Clear();
+            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
+        }
+        return -1;
+    }
+    if (fd < 0 || fd > INT_MAX) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+        return -1;
+    }
+    return (int)fd;
+}
+
+/* The same for the standard library's own transports, which note themselves in _transports. */
+static int
+ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
+{
+    PyObject *noted = PyObject_GetAttrString((PyObject *)loop, "_transports");
+    Py_ssize_t count = noted == NULL ? -1 : PyObject_Size(noted);
+    Py_XDECREF(noted);
+    if (count <= 0) {
+        return (int)count;
+    }
+    PyObject *reply =
+        PyObject_CallMethod((PyObject *)loop, "_ensure_fd_no_transport", "O", fileobj);
+    Py_XDECREF(reply);
+    return reply == NULL ? -1 : 0;
+}
+
+/* RuntimeError when an open transport uses fd: two readers of one descriptor steal from each
+ * other. */
+static int
+ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
+{
+    if (fd >= loop->fds_size || loop->fds[fd].transport == NULL) {
+        return 0;
+    }
+    PyObject *transport = Py_NewRef(loop->fds[fd].transport);
+    PyObject *closing = PyObject_CallMethod(transport, "is_closing", NULL);
+    int is_closing = closing == NULL ? -1 : PyObject_IsTrue(closing);
+    Py_XDECREF(closing);
+    if (is_closing == 0) {
+        PyErr_Format(PyExc_RuntimeError, "File descriptor %R is used by transport %R", fileobj,
+                     transport);
+    }
+    Py_DECREF(transport);
+    return is_closing == 1 ? 0 : -1;
+}
+
+/* ---- add and remove */
+
+static PyObject **
+handle_slot(PaFdWatch *watch, int event)
+{
+    return event == UV_READABLE ? &watch->reader : &watch->writer;
+}
+
+/* New reference to the Handle that now watches fd for event. */
+static PyObject *
+add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
+    PyObject *context)
+{
+    if (pa_loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    PyObject *handle = pa_handle_new(&loop->sched, callback, args, nargs, context);
+    if (handle == NULL) {
+        return NULL;
+    }
+    PaFdWatch *watch = watch_get(loop, fd);
+    if (watch == NULL) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    PyObject **slot = handle_slot(watch, event);
+    PyObject *old = *slot;
+    *slot = Py_NewRef(handle);
+    pa_poll_watch(&watch->poll, wanted_events(watch));
+    int err = old == NULL ? 0 : pa_handle_cancel(old);
+    Py_XDECREF(old);
+    if (err < 0) {
+        Py_CLEAR(handle);
+    }
+    return handle;
+}
+
+/* True or False: whether fd was watched for event. */
+static PyObject *
+drop(PaLoop *loop, int fd, int event)
+{
+    if (loop->sched.closed || fd >= loop->fds_size || loop->fds[fd].watch == NULL) {
+        Py_RETURN_FALSE;
+    }
+    PaFdWatch *watch = loop->fds[fd].watch;
+    PyObject **slot = handle_slot(watch, event);
+    if (*slot == NULL) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *handle = *slot;
+    *slot = NULL;
+    watch_update(loop, watch);
+    int err = drop_handle(&handle);
+    return err < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+static PyObject *
+add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, const char *name,
+            bool is_public, PyObject *context)
+{
+    PaLoop *loop = (PaLoop *)self;
+    if (nargs < 2) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes a file descriptor and a callback, got %zd argument(s)", name,
+                     nargs);
+        return NULL;
+    }
+    int fd = fd_of(args[0]);
+    if (fd < 0 || (is_public && (ensure_no_transport(loop, args[0], fd) < 0 ||
+                                 ensure_no_stock_transport(loop, args[0]) < 0))) {
+        return NULL;
+    }
+    PyObject *handle = add(loop, fd, event, args[1], args + 2, nargs - 2, context);
+    if (handle != NULL && is_public) {
+        Py_DECREF(handle);
+        Py_RETURN_NONE;
+    }
+    return handle;
+}
+
+static PyObject *
+drop_checked(PyObject *self, PyObject *fileobj, int event, bool is_public)
+{
+    PaLoop *loop = (PaLoop *)self;
+    int fd = fd_of(fileobj);
+    if (fd < 0 || (is_public && (ensure_no_transport(loop, fileobj, fd) < 0 ||
+                                 ensure_no_stock_transport(loop, fileobj) < 0))) {
+        return NULL;
+    }
+    return drop(loop, fd, event);
+}
+
+/* ---- methods */
+
+PyDoc_STRVAR(add_reader_doc,
+             "add_reader($self, fd, callback, /, *args)\n--\n\n"
+             "Call callback(*args) whenever fd is readable, until remove_reader(fd).\n\n"
+             "fd is a file descriptor or an object with fileno(). Replaces an earlier reader of\n"
+             "fd. Raises ValueError for an invalid descriptor, RuntimeError when a transport uses\n"
+             "fd, OSError when the kernel can't watch it (regular files: PermissionError).\n"
+             "Stands for asyncio's loop.add_reader().");
+
+static PyObject *
+add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return add_checked(self, args, nargs, UV_READABLE, "add_reader", true, NULL);
+}
+
+PyDoc_STRVAR(add_writer_doc,
+             "add_writer($self, fd, callback, /, *args)\n--\n\n"
+             "Call callback(*args) whenever fd is writable, until remove_writer(fd).\n\n"
+             "Arguments and errors are those of add_reader(). Stands for asyncio's\n"
+             "loop.add_writer().");
+
+static PyObject *
+add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    return add_checked(self, args, nargs, UV_WRITABLE, "add_writer", true, NULL);
+}
+
+PyDoc_STRVAR(remove_reader_doc, "remove_reader($self, fd, /)\n--\n\n"
+                                "Stop watching fd for reading; return False if it was not "
+                                "watched.\n\nStands for asyncio's loop.remove_reader().");
+
+static PyObject *
+remove_reader(PyObject *self, PyObject *fd)
+{
+    return drop_checked(self, fd, UV_READABLE, true);
+}
+
+PyDoc_STRVAR(remove_writer_doc, "remove_writer($self, fd, /)\n--\n\n"
+                                "Stop watching fd for writing; return False if it was not "
+                                "watched.\n\nStands for asyncio's loop.remove_writer().");
+
+static PyObject *
+remove_writer(PyObject *self, PyObject *fd)
+{
+    return drop_checked(self, fd, UV_WRITABLE, true);
+}
+
+/* The underscored ones serve the standard library's own transports and sock_*(): no check for
+ * transports, a Handle as result, and context= as in 3.15. */
+static PyObject *
+add_underscored(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
+                int event, const char *name)
+{
+    PyObject *context = NULL;
+    Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") != 0) {
+            PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", name,
+                         PyTuple_GET_ITEM(kwnames, i));
+            return NULL;
+        }
+        context = args[nargs + i];
+    }
+    return add_checked(self, args, nargs, event, name, false, context);
+}
+
+static PyObject *
+_add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_underscored(self, args, nargs, kwnames, UV_READABLE, "_add_reader");
+}
+
+static PyObject *
+_add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return add_underscored(self, args, nargs, kwnames, UV_WRITABLE, "_add_writer");
+}
+
+static PyObject *
+_remove_reader(PyObject *self, PyObject *fd)
+{
+    return drop_checked(self, fd, UV_READABLE, false);
+}
+
+static PyObject *
+_remove_writer(PyObject *self, PyObject *fd)
+{
+    return drop_checked(self, fd, UV_WRITABLE, false);
+}
+
+static PyObject *
+_ensure_fd_unused(PyObject *self, PyObject *fileobj)
+{
+    int fd = fd_of(fileobj);
+    if (fd < 0 || ensure_no_transport((PaLoop *)self, fileobj, fd) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef pa_loop_fdwatch_methods[] = {
+    {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL, add_reader_doc},
+    {"add_writer", (PyCFunction)(void (*)(void))add_writer, METH_FASTCALL, add_writer_doc},
+    {"remove_reader", remove_reader, METH_O, remove_reader_doc},
+    {"remove_writer", remove_writer, METH_O, remove_writer_doc},
+    {"_add_reader", (PyCFunction)(void (*)(void))_add_reader, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_add_writer", (PyCFunction)(void (*)(void))_add_writer, METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"_remove_reader", _remove_reader, METH_O, NULL},
+    {"_remove_writer", _remove_writer, METH_O, NULL},
+    {"_ensure_fd_unused", _ensure_fd_unused, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,337 @@
+/* loop/run.c: run_forever(), the turn, and the poll.
+ *
+ * One turn is: flush what transports wrote; poll libuv (not blocking if anything is ready); queue
+ * due timers; run a ready batch. I/O callbacks run inside the poll, add_reader() callbacks and
+ * timers join the batch, as in asyncio.
+ *
+ * Adaptive polling: a poll with nothing to report costs more than a task step. So when polls come
+ * back empty while the ring keeps filling, up to MAX_BATCHES batches run between polls, for no
+ * longer than MAX_SKIP_SECONDS of wall time, and one again at the first I/O event, new watcher or
+ * write. Timers are looked at in every turn all the same.
+ *
+ * The GIL is released in one place, poll(), and only when the poll may block; the first libuv
+ * callback that needs Python takes it back (pa_loop_enter). */
+#include "loop/loop.h"
+#include "loop/poll.h"
+
+#include <math.h>
+#include <unistd.h>
+
+#define MAX_BATCHES      16
+#define MAX_SKIP_SECONDS 50e-6
+#define MAX_POLL_SECONDS (24.0 * 3600) // as asyncio's: some kernels refuse longer ones
+
+/* ---- entering Python from libuv */
+
+static inline void
+take_gil(PaLoop *loop)
+{
+    if (loop->released != NULL) {
+        PyThreadState *state = loop->released;
+        loop->released = NULL;
+        PyEval_RestoreThread(state);
+        loop->polling = false;
+    }
+}
+
+void
+pa_loop_enter(PaLoop *loop)
+{
+    take_gil(loop);
+    loop->io_seen = true;
+    if (pa_sched_leave_task(&loop->sched) < 0) {
+        pa_loop_callback_failed(loop, "Cannot leave the current task");
+    }
+}
+
+void
+pa_loop_enter_quietly(PaLoop *loop)
+{
+    take_gil(loop);
+}
+
+/* ---- the poll */
+
+static void
+timer_expired(uv_timer_t *Py_UNUSED(timer))
+{
+    /* it only ends the poll: due timers are found by their own clock afterwards */
+}
+
+/* Polls for at most `seconds`; 0 does not block, INFINITY waits for an event. */
+static void
+poll(PaLoop *loop, double seconds)
+{
+    if (loop->changed_polls != NULL) {
+        pa_poll_flush_changes(loop);
+    }
+    loop->io_seen = false;
+    if (seconds <= 0) {
+        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        return;
+    }
+    bool timed = seconds < MAX_POLL_SECONDS;
+    if (timed) {
+        uv_update_time(&loop->uv);
+        uv_timer_start(&loop->timer, timer_expired, (uint64_t)ceil(seconds * 1e3), 0);
+    }
+    loop->wakeup_sent = false;
+    loop->polling = true;
+    loop->released = PyEval_SaveThread();
+    uv_run(&loop->uv, UV_RUN_ONCE);
+    take_gil(loop);
+    if (timed) {
+        uv_timer_stop(&loop->timer);
+    }
+}
+
+/* Raises an exit that a libuv callback kept. 0 or -1. */
+static int
+raise_pending_exit(PaLoop *loop)
+{
+    if (loop->pending_exit == NULL) {
+        return 0;
+    }
+    PyObject *exc = loop->pending_exit;
+    loop->pending_exit = NULL;
+    PyErr_SetRaisedException(exc);
+    return -1;
+}
+
+static void
+flush(PaLoop *loop)
+{
+    if (loop->flush != NULL) {
+        loop->flush(loop);
+    }
+}
+
+/* Nothing is ready: sleep until an event, a timer or another thread. */
+static int
+poll_blocking(PaLoop *loop)
+{
+    double seconds = INFINITY;
+    if (pa_sched_leave_task(&loop->sched) < 0) {
+        return -1;
+    }
+    PaTimerHeap *timers = &loop->sched.timers;
+    if (timers->count > 0) {
+        double now = pa_loop_time(loop);
+        if (now == -1.0 && PyErr_Occurred()) {
+            return -1;
+        }
+        seconds = timers->entries[0].when - now;
+    }
+    poll(loop, seconds);
+    pa_loop_poll_soon(loop);
+    return 0;
+}
+
+/* Something is ready: poll without blocking, unless the last polls were in vain. */
+static void
+poll_ready(PaLoop *loop)
+{
+    if (loop->batches_left > 0 && pa_monotonic() - loop->last_poll < MAX_SKIP_SECONDS) {
+        loop->batches_left--;
+        return;
+    }
+    poll(loop, 0);
+    if (loop->io_seen) {
+        pa_loop_poll_soon(loop);
+        return;
+    }
+    if (loop->batches_per_poll < MAX_BATCHES) {
+        loop->batches_per_poll *= 2;
+    }
+    loop->batches_left = loop->batches_per_poll - 1;
+    loop->last_poll = pa_monotonic();
+}
+
+static int
+queue_due_timers(PaLoop *loop)
+{
+    if (loop->sched.timers.count == 0) {
+        return 0;
+    }
+    double now = pa_loop_time(loop);
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    return pa_sched_take_due_timers(&loop->sched, now);
+}
+
+static int
+turn(PaLoop *loop)
+{
+    flush(loop);
+    int err = 0;
+    if (pa_ring_count(&loop->sched.ring) == 0 && !loop->stopping) {
+        err = poll_blocking(loop);
+    }
+    else {
+        poll_ready(loop);
+    }
+    if (err < 0 || raise_pending_exit(loop) < 0 || queue_due_timers(loop) < 0) {
+        return -1;
+    }
+    return pa_sched_run_batch(&loop->sched);
+}
+
+/* ---- run_forever */
+
+int
+pa_loop_check_closed(PaLoop *loop)
+{
+    if (loop->sched.closed) {
+        PyErr_SetString(PyExc_RuntimeError, "Event loop is closed");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+check_fork(PaLoop *loop)
+{
+    long pid = (long)getpid();
+    if (pid == loop->pid) {
+        return 0;
+    }
+    PyErr_Format(PyExc_RuntimeError,
+                 "this event loop was made in process %ld and cannot run in its forked child %ld: "
+                 "make a new one there with pyasync.new_event_loop()",
+                 loop->pid, pid);
+    return -1;
+}
+
+static int
+check_running(PaLoop *loop)
+{
+    if (loop->sched.thread_id != 0) {
+        PyErr_SetString(PyExc_RuntimeError, "This event loop is already running");
+        return -1;
+    }
+    PyObject *running = PyObject_CallNoArgs(loop->sched.st->asyncio._get_running_loop);
+    if (running == NULL) {
+        return -1;
+    }
+    bool other = running != Py_None;
+    Py_DECREF(running);
+    if (other) {
+        PyErr_SetString(PyExc_RuntimeError,
+                        "Cannot run the event loop while another loop is running");
+        return -1;
+    }
+    return 0;
+}
+
+static int
+set_origin_tracking(PaLoop *loop, bool enabled)
+{
+    PyObject *reply = PyObject_CallMethodOneArg(
+        (PyObject *)loop, loop->sched.st->names._set_coroutine_origin_tracking,
+        enabled ? Py_True : Py_False);
+    Py_XDECREF(reply);
+    return reply == NULL ? -1 : 0;
+}
+
+/* sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=...) */
+static int
+set_asyncgen_hooks(PaLoop *loop)
+{
+    PaState *st = loop->sched.st;
+    PyObject *self = (PyObject *)loop, *reply = NULL;
+    PyObject *firstiter = PyObject_GetAttr(self, st->names._asyncgen_firstiter_hook);
+    PyObject *finalizer = PyObject_GetAttr(self, st->names._asyncgen_finalizer_hook);
+    if (firstiter != NULL && finalizer != NULL) {
+        reply = PyObject_CallFunctionObjArgs(st->asyncio.set_asyncgen_hooks, firstiter, finalizer,
+                                             NULL);
+    }
+    Py_XDECREF(firstiter);
+    Py_XDECREF(finalizer);
+    Py_XDECREF(reply);
+    return reply == NULL ? -1 : 0;
+}
+
+static int
+set_running_loop(PaLoop *loop, PyObject *value)
+{
+    PyObject *reply = PyObject_CallOneArg(loop->sched.st->asyncio._set_running_loop, value);
+    Py_XDECREF(reply);
+    return reply == NULL ? -1 : 0;
+}
+
+/* The reverse of set_up(); keeps a raised exception, and undoes what was done so far. */
+static void
+clean_up(PaLoop *loop)
+{
+    PyObject *raised = PyErr_GetRaisedException();
+    PyObject *self = (PyObject *)loop;
+    if (pa_sched_leave_task(&loop->sched) < 0) {
+        pa_write_unraisable(self);
+    }
+    loop->stopping = false;
+    loop->sched.thread_id = 0;
+    if (set_running_loop(loop, Py_None) < 0 || set_origin_tracking(loop, false) < 0) {
+        pa_write_unraisable(self);
+    }
+    PyObject *hooks = loop->old_asyncgen_hooks;
+    loop->old_asyncgen_hooks = NULL;
+    if (hooks != NULL) {
+        PyObject *plain = PySequence_Tuple(hooks);
+        PyObject *reply =
+            plain == NULL ? NULL
+                          : PyObject_Call(loop->sched.st->asyncio.set_asyncgen_hooks, plain, NULL);
+        pa_write_unraisable(self);
+        Py_XDECREF(plain);
+        Py_XDECREF(reply);
+        Py_DECREF(hooks);
+    }
+    pa_loop_disarm_signals(loop);
+    PyErr_SetRaisedException(raised);
+}
+
+static int
+set_up(PaLoop *loop)
+{
+    if (pa_loop_check_closed(loop) < 0 || check_fork(loop) < 0 || check_running(loop) < 0 ||
+        pa_loop_find_overrides(loop) < 0 || set_origin_tracking(loop, loop->sched.debug) < 0) {
+        return -1;
+    }
+    PyObject *hooks = PyObject_CallNoArgs(loop->sched.st->asyncio.get_asyncgen_hooks);
+    if (hooks == NULL) {
+        return -1;
+    }
+    Py_XSETREF(loop->old_asyncgen_hooks, hooks);
+    loop->sched.thread_id = PyThread_get_thread_ident();
+    pa_loop_poll_soon(loop);
+    if (set_asyncgen_hooks(loop) < 0 || set_running_loop(loop, (PyObject *)loop) < 0 ||
+        pa_loop_arm_signals(loop) < 0) {
+        clean_up(loop);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *
+pa_loop_run_forever(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PaLoop *loop = (PaLoop *)self;
+    if (set_up(loop) < 0) {
+        return NULL;
+    }
+    int err;
+    do {
+        err = turn(loop);
+    } while (err == 0 && !loop->stopping);
+    PyObject *raised = PyErr_GetRaisedException();
+    flush(loop); // what the last batch wrote leaves before the loop stops
+    PyErr_SetRaisedException(raised);
+    if (err == 0) {
+        err = raise_pending_exit(loop);
+    }
+    clean_up(loop);
+    if (err < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

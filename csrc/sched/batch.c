@@ -1,0 +1,207 @@
+/* sched/batch.c: running a batch of ready entries, and taking due timers.
+ *
+ * A batch runs exactly the entries that were in the ring when it began. An exit exception
+ * (KeyboardInterrupt, SystemExit) ends it, and what was not run stays queued. In debug mode every
+ * entry is a Handle, and slow ones are logged; that is a function of its own, so that the plain
+ * batch pays nothing for it. */
+#include "sched/handle.h"
+#include "sched/sched.h"
+#include "sched/task.h"
+
+bool
+pa_sched_is_exit_raised(void)
+{
+    return PyErr_ExceptionMatches(PyExc_KeyboardInterrupt) ||
+           PyErr_ExceptionMatches(PyExc_SystemExit);
+}
+
+static bool
+is_cancelled(PyObject *handle, void *arg)
+{
+    return pa_handle_is_cancelled(arg, handle);
+}
+
+void
+pa_sched_timer_cancelled(PaSched *sched)
+{
+    PaTimerHeap *heap = &sched->timers;
+    if (++heap->cancelled > 64 && heap->cancelled * 2 > heap->count) {
+        pa_timerheap_compact(heap, is_cancelled, sched->st);
+    }
+}
+
+int
+pa_sched_take_due_timers(PaSched *sched, double now)
+{
+    PaTimerHeap *heap = &sched->timers;
+    while (heap->count > 0) {
+        bool cancelled = pa_handle_is_cancelled(sched->st, heap->entries[0].handle);
+        if (!cancelled && heap->entries[0].when > now) {
+            break;
+        }
+        PyObject *handle = pa_timerheap_pop_steal(heap);
+        pa_timer_handle_unscheduled(sched->st, handle);
+        int err = 0;
+        if (cancelled) {
+            heap->cancelled--;
+        }
+        else {
+            err = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
+        }
+        Py_DECREF(handle);
+        if (err < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A task entry raised: an exit goes on (-1); anything else is reported as the failure of the
+ * callback that asyncio would have run here. */
+static int
+step_failed(PaSched *sched, PyObject *task)
+{
+    if (pa_sched_is_exit_raised()) {
+        return -1;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *callable = pa_task_wakeup_callable(sched->st, task);
+    PyObject *context = NULL, *reply = NULL;
+    if (callable != NULL) {
+        PyObject *message = PyUnicode_FromFormat("Exception in callback %R", callable);
+        if (message != NULL) {
+            context = Py_BuildValue("{O:N, O:O}", sched->st->names.message, message,
+                                    sched->st->names.exception, exc);
+        }
+    }
+    if (context != NULL) {
+        reply = PyObject_CallMethodOneArg(sched->loop, sched->st->names.call_exception_handler,
+                                          context);
+    }
+    int err = 0;
+    if (reply == NULL && pa_sched_is_exit_raised()) {
+        err = -1;
+    }
+    else {
+        pa_write_unraisable(callable);
+    }
+    Py_XDECREF(reply);
+    Py_XDECREF(context);
+    Py_XDECREF(callable);
+    Py_DECREF(exc);
+    return err;
+}
+
+static int
+run_task_entry(PaSched *sched, PaEntryKind kind, PyObject *task, PyObject *arg)
+{
+    int err = kind == PA_ENTRY_STEP ? pa_task_run_step(sched, task, arg)
+                                    : pa_task_run_wakeup(sched, task, arg);
+    return err < 0 ? step_failed(sched, task) : 0;
+}
+
+static int
+run_handle_entry(PaSched *sched, PyObject *handle)
+{
+    if (pa_sched_leave_task(sched) < 0) {
+        return -1;
+    }
+    return pa_handle_run(sched, handle);
+}
+
+/* loop.time() in debug mode, where the cost of a call does not matter. -1.0 on error. */
+static double
+debug_time(PaSched *sched)
+{
+    PyObject *now = PyObject_CallMethodNoArgs(sched->loop, sched->st->names.time);
+    double seconds = now == NULL ? -1.0 : PyFloat_AsDouble(now);
+    Py_XDECREF(now);
+    return seconds;
+}
+
+/* 'Executing <Handle...> took 0.123 seconds' when `handle` was slow. 0 or -1. */
+static int
+log_if_slow(PaSched *sched, PyObject *handle, double seconds)
+{
+    PaState *st = sched->st;
+    PyObject *limit = PyObject_GetAttr(sched->loop, st->names.slow_callback_duration);
+    if (limit == NULL) {
+        return -1;
+    }
+    double limit_seconds = PyFloat_AsDouble(limit);
+    Py_DECREF(limit);
+    if (limit_seconds == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (seconds < limit_seconds) {
+        return 0;
+    }
+    PyObject *shown = PyObject_CallOneArg(st->asyncio.format_handle, handle);
+    if (shown == NULL) {
+        return -1;
+    }
+    PyObject *reply = PyObject_CallMethod(st->asyncio.logger, "warning", "sOd",
+                                          "Executing %s took %.3f seconds", shown, seconds);
+    Py_DECREF(shown);
+    Py_XDECREF(reply);
+    return reply == NULL ? -1 : 0;
+}
+
+static int
+run_entry_timed(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+{
+    double begin = debug_time(sched);
+    if (begin == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (kind != PA_ENTRY_HANDLE) { // queued before debug mode was switched on
+        return run_task_entry(sched, kind, obj, arg);
+    }
+    if (run_handle_entry(sched, obj) < 0) {
+        return -1;
+    }
+    double end = debug_time(sched);
+    if (end == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    return log_if_slow(sched, obj, end - begin);
+}
+
+static int
+run_batch_debug(PaSched *sched, size_t todo)
+{
+    int err = 0;
+    while (err == 0 && todo-- > 0 && pa_ring_count(&sched->ring) > 0) {
+        PaEntry entry = pa_ring_pop_steal(&sched->ring);
+        PyObject *obj = pa_entry_object(&entry);
+        err = run_entry_timed(sched, pa_entry_kind(&entry), obj, entry.arg);
+        Py_DECREF(obj);
+        Py_XDECREF(entry.arg);
+    }
+    return err;
+}
+
+int
+pa_sched_run_batch(PaSched *sched)
+{
+    size_t todo = pa_ring_count(&sched->ring);
+    if (sched->debug) {
+        return run_batch_debug(sched, todo);
+    }
+    int err = 0;
+    /* The count is looked at again: a callback that closes the loop empties the ring. */
+    while (err == 0 && todo-- > 0 && pa_ring_count(&sched->ring) > 0) {
+        PaEntry entry = pa_ring_pop_steal(&sched->ring);
+        PaEntryKind kind = pa_entry_kind(&entry);
+        PyObject *obj = pa_entry_object(&entry);
+        if (kind == PA_ENTRY_HANDLE) {
+            err = run_handle_entry(sched, obj);
+        }
+        else {
+            err = run_task_entry(sched, kind, obj, entry.arg);
+            Py_XDECREF(entry.arg);
+        }
+        Py_DECREF(obj);
+    }
+    return err;
+}

@@ -1,0 +1,31 @@
+"""build_info(): what this pyasync is made of."""
+
+from __future__ import annotations
+
+import platform
+from typing import Any
+
+from pyasync import _core
+
+__version__ = "0.1.0"
+
+
+def build_info() -> dict[str, Any]:
+    """Return the facts about this build as a dict of plain values.
+
+    Keys: "pyasync", "python" and "libuv" (versions in use), "python_headers" and "libuv_headers"
+    (versions compiled against), "task" ("overlay" for pyasync's own Future and Task, "stock" for
+    asyncio's), "task_reason" (why, a sentence), "freelists" (bool) and "compile_flags" (str).
+    """
+    facts = _core._build_info()
+    return {
+        "pyasync": __version__,
+        "python": platform.python_version(),
+        "libuv": facts["libuv"],
+        "python_headers": facts["python_headers"],
+        "libuv_headers": facts["libuv_headers"],
+        "task": "overlay" if facts["overlay"] else "stock",
+        "task_reason": facts["overlay_reason"],
+        "freelists": facts["freelists"],
+        "compile_flags": facts["compile_flags"],
+    }

@@ -1,0 +1,183 @@
+"""Loop: the C loop over asyncio's own.
+
+What runs per callback, task step, packet or timer is in C: _core.Loop comes first in the MRO. The
+cold half is the standard library's own code of the running version, by inheritance: BaseEventLoop,
+and the methods that asyncio keeps in its selector loop because they need nothing but add_reader()
+and its siblings, which _core.Loop has. The selector and self-pipe of that class are never made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from pyasync import _core
+
+_getaddrinfo = socket.getaddrinfo
+_getnameinfo = socket.getnameinfo
+
+
+def _is_literal(host: object) -> bool:
+    """Whether host is an IP address in text form, which resolves without asking anybody."""
+    if isinstance(host, bytes):
+        host = host.decode("latin-1")
+    if not isinstance(host, str) or "%" in host:
+        return False
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _ignore_signal(number: int, frame: object) -> None:
+    """The handler that makes Python write a signal's number to the wake-up descriptor."""
+
+
+class Loop(_core.Loop, asyncio.SelectorEventLoop):
+    """An asyncio event loop in C on libuv.
+
+    Stands for asyncio.SelectorEventLoop: same methods, exceptions and order of events. Takes no
+    arguments. Raises OSError when the system has no descriptors left for it.
+    """
+
+    def __init__(self) -> None:
+        asyncio.BaseEventLoop.__init__(self)
+        self._selector = None
+        self._ssock = self._csock = None
+        self._signal_handlers: dict[int, asyncio.Handle] = {}
+        self._unix_server_sockets: dict[socket.socket, int] = {}  # 3.13+
+        self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+
+    def close(self) -> None:
+        """Close the loop: drop what is scheduled, close its handles, stop the default executor.
+
+        Raises RuntimeError while the loop runs. Closing twice does nothing. Stands for asyncio's
+        loop.close().
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        if not sys.is_finalizing():
+            for number in list(self._signal_handlers):
+                self.remove_signal_handler(number)
+        asyncio.BaseEventLoop.close(self)
+        self._close_handles()
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        self._ensure_fd_unused(fd)  # transports in C
+        super()._ensure_fd_no_transport(fd)  # the standard library's, in _transports
+
+    # ---- names
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Resolve a host and port to socket addresses without blocking the loop.
+
+        Arguments and result are those of socket.getaddrinfo(). An address literal never leaves
+        the thread; names are resolved in the default executor. Raises socket.gaierror. Stands for
+        asyncio's loop.getaddrinfo().
+        """
+        if (
+            _is_literal(host)
+            and (port is None or isinstance(port, int))
+            and socket.getaddrinfo is _getaddrinfo
+            and not self.get_debug()
+        ):
+            return _getaddrinfo(host, port, family, type, proto, flags)
+        return await super().getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> tuple[str, str]:
+        """Resolve a socket address to a host and a service name without blocking the loop.
+
+        Arguments and result are those of socket.getnameinfo(). A purely numeric answer is made in
+        the thread. Raises socket.gaierror. Stands for asyncio's loop.getnameinfo().
+        """
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        if (
+            flags & numeric == numeric
+            and _is_literal(sockaddr[0])
+            and socket.getnameinfo is _getnameinfo
+        ):
+            return _getnameinfo(sockaddr, flags)
+        return await super().getnameinfo(sockaddr, flags)
+
+    # ---- signals: the wake-up descriptor is C's, see csrc/loop/signals.c
+
+    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+        """Call callback(*args) in the loop whenever the process gets the signal.
+
+        sig is the signal's number; an earlier handler is replaced. Raises TypeError for a
+        coroutine or a number that is no int, ValueError for an invalid number, RuntimeError for a
+        signal that can't be caught, outside the main thread, or when the loop is closed. Stands
+        for asyncio's loop.add_signal_handler().
+        """
+        if asyncio.iscoroutine(callback) or _is_coroutine_function(callback):
+            raise TypeError("coroutines cannot be used with add_signal_handler()")
+        self._check_signal(sig)
+        self._check_closed()
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("set_wakeup_fd only works in main thread of the main interpreter")
+        self._hold_signals(True)
+        self._signal_handlers[sig] = asyncio.Handle(callback, args, self, None)
+        try:
+            signal.signal(sig, _ignore_signal)
+            signal.siginterrupt(sig, False)
+        except OSError as exc:
+            del self._signal_handlers[sig]
+            self._hold_signals(bool(self._signal_handlers))
+            if exc.errno == 22:  # EINVAL
+                raise RuntimeError(f"sig {sig} cannot be caught") from None
+            raise
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Stop handling a signal, give it its default action, return whether it was handled.
+
+        Raises TypeError or ValueError for an invalid number, RuntimeError for a signal that can't
+        be caught. Stands for asyncio's loop.remove_signal_handler().
+        """
+        self._check_signal(sig)
+        if self._signal_handlers.pop(sig, None) is None:
+            return False
+        default = signal.default_int_handler if sig == signal.SIGINT else signal.SIG_DFL
+        try:
+            signal.signal(sig, default)
+        except OSError as exc:
+            if exc.errno == 22:  # EINVAL
+                raise RuntimeError(f"sig {sig} cannot be caught") from None
+            raise
+        self._hold_signals(bool(self._signal_handlers))
+        return True
+
+
+def _is_coroutine_function(callback: object) -> bool:
+    import inspect
+
+    return inspect.iscoroutinefunction(callback)
+
+
+def new_event_loop() -> Loop:
+    """Return a new pyasync loop, which the caller closes.
+
+    Stands for asyncio.new_event_loop(); to be passed as loop_factory= where asyncio takes one.
+    """
+    return Loop()
