@@ -92,17 +92,6 @@ def _new_loop(_test: Any) -> asyncio.AbstractEventLoop:
     return asyncio.new_event_loop()
 
 
-def _with_asyncio_classes(base: Any, name: str, backend: Backend) -> Any:
-    """`base`, with asyncio.Task and asyncio.Future being the backend's while a test runs."""
-
-    def set_up(self: Any) -> None:
-        base.setUp(self)
-        asyncio.Task = asyncio.tasks.Task = backend.task_class  # type: ignore[misc]  # undone
-        asyncio.Future = asyncio.futures.Future = backend.future_class  # type: ignore[misc]  # by tearDown of base
-
-    return _derive(name, base, setUp=set_up)
-
-
 def tasks(backend: Backend) -> Iterable[TestClass]:
     """Task and Future in every mixture of ours, CPython's C and CPython's Python classes."""
     m = _module("test_tasks")
@@ -234,24 +223,20 @@ def eager(backend: Backend) -> Iterable[TestClass]:
         yield _derive(f"Backend{derived}", getattr(m, name), Task=backend.task_class)
 
 
-def graph(backend: Backend) -> Iterable[TestClass]:
-    """Call graphs (3.14 and newer)."""
-    m = _module("test_graph")
-    yield from _cases_of(m).values()
-    yield _with_asyncio_classes(m.TestCallStackC, "TestCallStack", backend)
-
-
 def free_threading(backend: Backend) -> Iterable[TestClass]:
     """Several loops in several threads (3.14 and newer)."""
     m = _module("test_free_threading")
-    task = backend.task_class
-    yield from _cases_of(m).values()
-    base = _with_asyncio_classes(m.TestCFreeThreading, "TestFreeThreadingOfBackend", backend)
-    yield _derive(
-        base.__name__,
-        base,
-        factory=lambda self, loop, coro, **kw: task(coro, loop=loop, **kw),
-    )
+
+    def factory(_self: Any, loop: Any, coro: Any, **kwargs: Any) -> Any:
+        return backend.task_class(coro, loop=loop, **kwargs)
+
+    def eager_factory(self: Any, loop: Any, coro: Any, eager_start: Any = True, **kw: Any) -> Any:
+        return factory(self, loop, coro, eager_start=eager_start, **kw)
+
+    yield m.TestCFreeThreading
+    yield m.TestEagerCFreeThreading
+    yield _derive("TaskFreeThreading", m.TestCFreeThreading, factory=factory)
+    yield _derive("EagerTaskFreeThreading", m.TestEagerCFreeThreading, factory=eager_factory)
 
 
 GROUPS: dict[str, Builder] = {
@@ -259,13 +244,14 @@ GROUPS: dict[str, Builder] = {
     "futures": futures,
     "futures2": futures2,
     "eager": eager,
-    "graph": graph,
+    # TestCallStackPy puts the Python class Task in place of asyncio.Task; a loop makes its own.
+    "graph": _whole("test_graph", without=("TestCallStackPy",)),
     "free_threading": free_threading,
     "events": events,
     "subprocess": subprocess,
     "sock": _from_mixin("test_sock_lowlevel", "BaseSockTestsMixin"),
     "sendfile": _from_mixin("test_sendfile", "SendfileTestsBase"),
-    # ProactorEventLoop is Windows only; SslProtoHandshakeTests drives the Python class SSLProtocol.
+    # ProactorEventLoop is of Windows; SslProtoHandshakeTests examine the Python class SSLProtocol.
     "server": _whole("test_server", without=("ProactorStartServerTests",)),
     "start_tls": _whole(
         "test_sslproto", without=("ProactorStartTLSTests", "SslProtoHandshakeTests")
