@@ -95,11 +95,18 @@ def debug(request):
     return getattr(request, "param", False)
 
 
+def set_mode(loop, debug):
+    """Switch debug mode; a machine under load must not make callbacks of a test look slow."""
+    loop.set_debug(debug)
+    if debug:
+        loop.slow_callback_duration = 60
+
+
 @pytest.fixture
 def loop(new_loop, debug):
     """A loop under test that does not run yet; closed after the test."""
     loop = new_loop()
-    loop.set_debug(debug)
+    set_mode(loop, debug)
     yield loop
     left = finish(loop)
     assert left == [], "tasks left behind"
@@ -122,7 +129,7 @@ def same_as_asyncio(new_loop, debug):
         results = []
         for factory in (LOOPS["asyncio"], new_loop):
             loop = factory()
-            loop.set_debug(debug)
+            set_mode(loop, debug)
             try:
                 result = body(loop)
                 if inspect.iscoroutine(result):
