@@ -18,30 +18,21 @@ from benchmarks.echo_server import STYLES
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import (
     C_FOLDER,
+    C_SERVER,
     Server,
     build_c_programs,
+    echo_server_command,
     load_core,
     pinned,
-    python_module,
 )
 from benchmarks.report import Spread, console, print_header, ratios, table, write_json
-
-C_SERVER = "C libuv"
-
-
-def server_command(name: str, style: str, path: str | None) -> list[str]:
-    """The command line of the C server or of a loop's server."""
-    if name == C_SERVER:
-        return [str(C_FOLDER / "echo_server"), *(["unix", path] if path else ["tcp"])]
-    unix = ["--unix", path] if path else []
-    return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *unix)
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One turn of one server: the load generator's result, with its error count."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "echo") if options.unix else None
-        with Server(server_command(name, options.style, path)) as server:
+        with Server(echo_server_command(name, options.style, path)) as server:
             load = [
                 str(C_FOLDER / "load"),
                 *(["--unix", server.address] if path else ["--tcp", server.address]),

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 
 C_FOLDER = Path(__file__).parent / "c"
+C_SERVER = "C libuv"  # its name among the loops
 START_TIMEOUT = 20.0  # s
 
 
@@ -48,6 +49,17 @@ def build_c_programs() -> None:
         if shutil.which(tool) is None:
             raise SystemExit(f"benchmarks/c needs {tool!r}, which is not installed")
     subprocess.run(["make", "-s", "-C", str(C_FOLDER)], check=True)
+
+
+def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
+    """The command line of an echo server: C_SERVER's, or that of the loop called `name`.
+
+    `style` is one of echo_server.STYLES; with `path` it listens on a unix socket there.
+    """
+    if name == C_SERVER:
+        return [str(C_FOLDER / "echo_server"), *(["unix", path] if path else ["tcp"])]
+    unix = ["--unix", path] if path else []
+    return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *unix)
 
 
 def cpu_seconds(pid: int) -> float:

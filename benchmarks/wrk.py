@@ -67,14 +67,14 @@ def print_http(title: str, rounds: HttpRounds, loops: list[str]) -> None:
     """Prints one line per loop: the medians of the rounds and the ratios to the first loop."""
     reference = loops[0]
     made = table(
-        title,
+        f"{title}; ratios to {reference}",
         "loop",
         "requests/s",
         "p99 ms",
         "CPU us/request",
         "busy",
-        f"requests/s / {reference} (min-max)",
-        f"CPU / {reference} (min-max)",
+        "requests/s ratio (min-max)",
+        "CPU ratio (min-max)",
         "errors",
     )
     for loop in loops:
@@ -120,7 +120,11 @@ def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[
     return figures
 
 
-def measure(server: Server, url: str, seconds: int, connections: int, script: str) -> HttpFigures:
+def measure(
+    server: Server, url: str, seconds: int, connections: int, script: str = ""
+) -> HttpFigures:
+    server: Server, url: str, seconds: int, connections: int, script: str = ""
+) -> HttpFigures:
     """Warms the server up, then measures it for `seconds`."""
     run_wrk(url, WARM_UP, connections, script)
     before = cpu_seconds(server.pid)
