@@ -123,8 +123,6 @@ def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[
 def measure(
     server: Server, url: str, seconds: int, connections: int, script: str = ""
 ) -> HttpFigures:
-    server: Server, url: str, seconds: int, connections: int, script: str = ""
-) -> HttpFigures:
     """Warms the server up, then measures it for `seconds`."""
     run_wrk(url, WARM_UP, connections, script)
     before = cpu_seconds(server.pid)
