@@ -655,8 +655,8 @@ make_type(PyObject *module, const char *base_name, const char *name, size_t size
     PyType_Spec spec = {
         .name = name,
         .basicsize = (int)(*offset + (Py_ssize_t)size),
-        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE |
-                 Py_TPFLAGS_DISALLOW_INSTANTIATION,
+        // Not immutable: the bases are mutable, CPython 3.12 warns of that and 3.14 refuses it.
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
         .slots = slots,
     };
     PyTypeObject *type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, base);
