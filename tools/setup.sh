@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a make target needs, and prints the path of the virtual environment's python.
 #
-#   tools/setup.sh build|test|check|demo     PYTHON=... chooses the interpreter
+#   tools/setup.sh build|test|check|demo|bench     PYTHON=... chooses the interpreter
 #
 # System packages (Debian and Ubuntu, with root or sudo), the virtual environment .venv-X.Y (or
 # .venv-X.Y-dbg), its packages, the extension module and an editable install. Each part is made only
@@ -42,7 +42,7 @@ missing_packages() {
 sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || echo "libpython$version-dev"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
     fi
-    if [ "$kind" = demo ] && ! command -v wrk >/dev/null; then echo wrk; fi
+    case $kind in demo | bench) command -v wrk >/dev/null || echo wrk ;; esac
 }
 mkdir -p build
 exec 4>build/apt.lock   # one interpreter's set-up at a time
