@@ -79,7 +79,7 @@ def install(backend: Backend) -> None:
     """Make every loop that a test asks asyncio for one of `backend`."""
     if backend.name == "asyncio":
         return
-    for name in ("EventLoop", "SelectorEventLoop", "BaseEventLoop"):
+    for name in ("EventLoop", "SelectorEventLoop"):
         if name in vars(asyncio):
             setattr(asyncio, name, backend.loop_class)
     if backend.policy_class is None:

@@ -239,6 +239,40 @@ def free_threading(backend: Backend) -> Iterable[TestClass]:
     yield _derive("EagerTaskFreeThreading", m.TestEagerCFreeThreading, factory=eager_factory)
 
 
+def runners(backend: Backend) -> Iterable[TestClass]:
+    """asyncio.run() and Runner, with the real loop where CPython takes a mocked BaseEventLoop."""
+
+    def new_loop(_test: Any) -> Any:
+        loop: Any = backend.loop_class()
+        shut_down = loop.shutdown_asyncgens
+        loop.shutdown_ag_run = False  # the tests ask whether it was called
+
+        async def shutdown_asyncgens() -> None:
+            loop.shutdown_ag_run = True
+            await shut_down()
+
+        loop.shutdown_asyncgens = shutdown_asyncgens
+        return loop
+
+    m = _module("test_runners")
+    for name, case in _cases_of(m).items():
+        if name != "BaseTest":
+            yield _derive(name, case, new_loop=new_loop)
+
+
+def pep492(backend: Backend) -> Iterable[TestClass]:
+    """async and await, with the real loop where CPython takes a mocked BaseEventLoop."""
+    base = _module("utils").TestCase
+
+    def set_up(self: Any) -> None:
+        base.setUp(self)
+        self.loop = asyncio.new_event_loop()
+        self.set_event_loop(self.loop)
+
+    for name, case in _cases_of(_module("test_pep492")).items():
+        yield _derive(name, case, setUp=set_up)
+
+
 GROUPS: dict[str, Builder] = {
     "tasks": tasks,
     "futures": futures,
@@ -265,10 +299,10 @@ GROUPS: dict[str, Builder] = {
     "waitfor": _whole("test_waitfor"),
     "locks": _whole("test_locks"),
     "queues": _whole("test_queues"),
-    "runners": _whole("test_runners"),
+    "runners": runners,
     "threads": _whole("test_threads"),
     "staggered": _whole("test_staggered"),
-    "pep492": _whole("test_pep492"),
+    "pep492": pep492,
     "context": _whole("test_context"),
     "transports": _whole("test_transports"),
     "protocols": _whole("test_protocols"),
