@@ -7,7 +7,6 @@ there is a wrong test, a body that fails on pyasync alone is a difference to asy
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import logging
 import os
 import re
@@ -15,15 +14,13 @@ import subprocess
 import sys
 import textwrap
 
-LOOPS = {"asyncio": asyncio.SelectorEventLoop}
-LOOP_SOURCES = {"asyncio": "new_loop = asyncio.SelectorEventLoop"}
+import pyasync
 
-_spec = importlib.util.find_spec("pyasync")
-if _spec is not None and _spec.origin is not None:
-    import pyasync
-
-    LOOPS["pyasync"] = pyasync.new_event_loop
-    LOOP_SOURCES["pyasync"] = "import pyasync; new_loop = pyasync.new_event_loop"
+LOOPS = {"asyncio": asyncio.SelectorEventLoop, "pyasync": pyasync.new_event_loop}
+LOOP_SOURCES = {
+    "asyncio": "new_loop = asyncio.SelectorEventLoop",
+    "pyasync": "import pyasync; new_loop = pyasync.new_event_loop",
+}
 
 PRELUDE = "import asyncio, gc, os, signal, socket, sys, threading, time, warnings, weakref\n"
 
@@ -32,7 +29,7 @@ HOST = "127.0.0.1"
 
 def live_handles() -> int:
     """Number of libuv handles that are open in this interpreter."""
-    return pyasync._core.live_handles() if "pyasync" in LOOPS else 0
+    return pyasync._core.live_handles()
 
 
 def open_descriptors() -> dict[int, str]:

@@ -196,6 +196,7 @@ def test_futures_and_tasks_remember_where_they_were_made(loop):
 
 def test_debug_mode_runs_everything_as_usual(loop):
     loop.set_debug(True)
+    loop.slow_callback_duration = 60
     seen = []
 
     async def child(i):

@@ -85,6 +85,8 @@ def child():
             use()
         except RuntimeError as exc:
             print("fork" in str(exc))
+        else:
+            print("no error from", use)
 in_child(child)
 loop.close()
 """,
