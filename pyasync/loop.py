@@ -14,7 +14,10 @@ import socket
 import sys
 import threading
 import weakref
+from asyncio.base_events import BaseEventLoop
+from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
+from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import Any
 
 from pyasync import _core
@@ -38,11 +41,25 @@ def _is_literal(host: object) -> bool:
     return False
 
 
+class _WatchedDescriptors:
+    """What the standard library's transports ask a selector in their repr."""
+
+    def __init__(self, loop: Loop) -> None:
+        self._loop = weakref.ref(loop)
+
+    def get_key(self, fd: int) -> SelectorKey:
+        loop = self._loop()
+        readable, writable = loop._watched(fd) if loop is not None else (False, False)
+        if not readable and not writable:
+            raise KeyError(f"{fd!r} is not registered")
+        return SelectorKey(fd, fd, EVENT_READ * readable | EVENT_WRITE * writable, None)
+
+
 def _ignore_signal(number: int, frame: object) -> None:
     """The handler that makes Python write a signal's number to the wake-up descriptor."""
 
 
-class Loop(_core.Loop, asyncio.SelectorEventLoop):
+class Loop(_core.Loop, SelectorEventLoop):
     """An asyncio event loop in C on libuv.
 
     Stands for asyncio.SelectorEventLoop: same methods, exceptions and order of events. Takes no
@@ -50,10 +67,11 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
     """
 
     def __init__(self) -> None:
-        asyncio.BaseEventLoop.__init__(self)
-        self._selector = None
-        self._ssock = self._csock = None
         self._signal_handlers: dict[int, asyncio.Handle] = {}
+        BaseEventLoop.__init__(self)
+        self._selector: _WatchedDescriptors | None = _WatchedDescriptors(self)
+        self._internal_fds = 1  # the wake-up descriptor, as asyncio counts it
+        self._ssock = self._csock = None
         self._unix_server_sockets: dict[socket.socket, int] = {}  # 3.13+
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
@@ -70,8 +88,10 @@ class Loop(_core.Loop, asyncio.SelectorEventLoop):
         if not sys.is_finalizing():
             for number in list(self._signal_handlers):
                 self.remove_signal_handler(number)
-        asyncio.BaseEventLoop.close(self)
+        BaseEventLoop.close(self)
         self._close_handles()
+        self._selector = None
+        self._internal_fds = 0
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         self._ensure_fd_unused(fd)  # transports in C

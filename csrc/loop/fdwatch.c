@@ -407,6 +407,21 @@ _ensure_fd_unused(PyObject *self, PyObject *fileobj)
     Py_RETURN_NONE;
 }
 
+/* (readable, writable): what add_reader() and add_writer() watch fd for. */
+static PyObject *
+_watched(PyObject *self, PyObject *fileobj)
+{
+    PaLoop *loop = (PaLoop *)self;
+    int fd = fd_of(fileobj);
+    if (fd < 0) {
+        return NULL;
+    }
+    PaFdWatch *watch = fd < loop->fds_size ? loop->fds[fd].watch : NULL;
+    PyObject *readable = watch != NULL && watch->reader != NULL ? Py_True : Py_False;
+    PyObject *writable = watch != NULL && watch->writer != NULL ? Py_True : Py_False;
+    return PyTuple_Pack(2, readable, writable);
+}
+
 PyMethodDef pa_loop_fdwatch_methods[] = {
     {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL, add_reader_doc},
     {"add_writer", (PyCFunction)(void (*)(void))add_writer, METH_FASTCALL, add_writer_doc},
@@ -416,6 +431,7 @@ PyMethodDef pa_loop_fdwatch_methods[] = {
     {"_add_writer", (PyCFunction)(void (*)(void))_add_writer, METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_remove_reader", _remove_reader, METH_O, NULL},
     {"_remove_writer", _remove_writer, METH_O, NULL},
+    {"_watched", _watched, METH_O, NULL},
     {"_ensure_fd_unused", _ensure_fd_unused, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

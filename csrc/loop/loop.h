@@ -92,6 +92,9 @@ void pa_loop_enter(PaLoop *loop);
 /* The same for close callbacks: a failure to leave the current task is not reported. */
 void pa_loop_enter_quietly(PaLoop *loop);
 
+/* The raised exception is to end run_forever(). Clears it. */
+void pa_loop_keep_exit(PaLoop *loop);
+
 /* To be called by a libuv callback when Python code that it called has raised: KeyboardInterrupt
  * and SystemExit are kept to be raised by run_forever(); anything else goes to the exception
  * handler under `message`. Clears the exception. */
@@ -107,6 +110,8 @@ pa_loop_poll_soon(PaLoop *loop)
 
 /* RuntimeError('Event loop is closed') and -1 when it is. */
 int pa_loop_check_closed(PaLoop *loop);
+/* RuntimeError and -1 in a forked child of the process that made the loop. */
+int pa_loop_check_fork(PaLoop *loop);
 
 PyObject *pa_loop_run_forever(PyObject *self, PyObject *ignored);
 

@@ -61,6 +61,9 @@ poll_event(uv_poll_t *uv, int status, int events)
 int
 pa_poll_open(PaPoll *poll, PaLoop *loop, int fd, PaPollCallback on_ready)
 {
+    if (pa_loop_check_fork(loop) < 0) {
+        return -1;
+    }
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) {
         PyErr_SetFromErrno(PyExc_OSError);

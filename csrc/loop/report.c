@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* KeyboardInterrupt and SystemExit wait here until uv_run() has returned; the first one wins. */
+/* What is to end run_forever() waits here until uv_run() has returned; the first one wins. */
 static void
 keep_exit_steal(PaLoop *loop, PyObject *exc)
 {
@@ -14,6 +14,12 @@ keep_exit_steal(PaLoop *loop, PyObject *exc)
     else {
         Py_DECREF(exc);
     }
+}
+
+void
+pa_loop_keep_exit(PaLoop *loop)
+{
+    keep_exit_steal(loop, PyErr_GetRaisedException());
 }
 
 void
@@ -27,7 +33,7 @@ pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *extra
     }
     Py_XDECREF(context);
     if (reply == NULL && pa_sched_is_exit_raised()) {
-        keep_exit_steal(loop, PyErr_GetRaisedException());
+        pa_loop_keep_exit(loop);
     }
     else {
         pa_write_unraisable((PyObject *)loop);

@@ -189,17 +189,18 @@ pa_loop_check_closed(PaLoop *loop)
     return 0;
 }
 
-static int
-check_fork(PaLoop *loop)
+int
+pa_loop_check_fork(PaLoop *loop)
 {
     long pid = (long)getpid();
     if (pid == loop->pid) {
         return 0;
     }
-    PyErr_Format(PyExc_RuntimeError,
-                 "this event loop was made in process %ld and cannot run in its forked child %ld: "
-                 "make a new one there with pyasync.new_event_loop()",
-                 loop->pid, pid);
+    PyErr_Format(
+        PyExc_RuntimeError,
+        "this event loop was made in process %ld and cannot be used in its forked child %ld: "
+        "make a new one there with pyasync.new_event_loop()",
+        loop->pid, pid);
     return -1;
 }
 
@@ -293,7 +294,7 @@ clean_up(PaLoop *loop)
 static int
 set_up(PaLoop *loop)
 {
-    if (pa_loop_check_closed(loop) < 0 || check_fork(loop) < 0 || check_running(loop) < 0 ||
+    if (pa_loop_check_closed(loop) < 0 || pa_loop_check_fork(loop) < 0 || check_running(loop) < 0 ||
         pa_loop_find_overrides(loop) < 0 || set_origin_tracking(loop, loop->sched.debug) < 0) {
         return -1;
     }

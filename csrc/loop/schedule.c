@@ -278,6 +278,26 @@ call_later_by_call_at(PaLoop *loop, double when, PyObject *const *args, Py_ssize
     return result;
 }
 
+/* time() + delay, which is Python's sum where the delay is not a plain number. 0 or -1. */
+static int
+deadline(PaLoop *loop, PyObject *delay, double *when)
+{
+    double now = pa_loop_time(loop);
+    if (now == -1.0 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (PyFloat_CheckExact(delay)) {
+        *when = now + PyFloat_AS_DOUBLE(delay);
+        return 0;
+    }
+    PyObject *start = PyFloat_FromDouble(now);
+    PyObject *sum = start == NULL ? NULL : PyNumber_Add(start, delay);
+    Py_XDECREF(start);
+    *when = sum == NULL ? -1.0 : PyFloat_AsDouble(sum);
+    Py_XDECREF(sum);
+    return *when == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
 PyDoc_STRVAR(call_later_doc,
              "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
              "Run callback(*args) `delay` seconds from now and return its TimerHandle.\n\n"
@@ -297,22 +317,18 @@ call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
         PyErr_SetString(PyExc_TypeError, "delay must not be None");
         return NULL;
     }
-    double delay = PyFloat_AsDouble(args[0]);
-    if (delay == -1.0 && PyErr_Occurred()) {
-        return NULL;
-    }
-    double now = pa_loop_time(loop);
-    if (now == -1.0 && PyErr_Occurred()) {
+    double when;
+    if (deadline(loop, args[0], &when) < 0) {
         return NULL;
     }
     if (loop->call_at_overridden) {
-        return call_later_by_call_at(loop, now + delay, args, nargs, kwnames);
+        return call_later_by_call_at(loop, when, args, nargs, kwnames);
     }
     if (pa_loop_check_closed(loop) < 0 ||
         (loop->sched.debug && debug_checks(loop, "call_at", args[1], true) < 0)) {
         return NULL;
     }
-    return schedule_at(loop, now + delay, NULL, args + 1, nargs - 1, context);
+    return schedule_at(loop, when, NULL, args + 1, nargs - 1, context);
 }
 
 /* ---- futures and tasks */

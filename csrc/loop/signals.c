@@ -15,7 +15,7 @@ static void
 deliver(PaLoop *loop, const unsigned char *numbers, ssize_t count)
 {
     if (PyErr_CheckSignals() < 0) {
-        pa_loop_callback_failed(loop, "Exception in a signal handler");
+        pa_loop_keep_exit(loop); // whatever it is, it ends the run: asyncio's select() raises it
     }
     for (ssize_t i = 0; i < count; i++) {
         PyObject *number = PyLong_FromLong(numbers[i]);
