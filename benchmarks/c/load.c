@@ -25,7 +25,6 @@
 #include "histogram.h"
 
 enum { OPENING_AT_ONCE = 64, EVENTS = 512, POLL_MS = 50 };
-static const double PATIENCE = 10.0; /* s without any progress before what is missing is lost */
 
 typedef struct {
     unsigned connections;
@@ -33,7 +32,8 @@ typedef struct {
     double warmup;
     double seconds;
     int server_pid;
-    unsigned hold; /* rounds; 0 is the normal, timed mode */
+    double patience; /* s without any progress before what is missing is lost */
+    unsigned hold;   /* rounds; 0 is the normal, timed mode */
 } Options;
 
 typedef struct {
@@ -98,6 +98,21 @@ print_errors(const Load *load)
            (unsigned long)errors->mismatch, (unsigned long)load->lost);
 }
 
+/* Closes the connections whose message has not come back; returns how many there were. */
+static unsigned
+close_unanswered(Load *load)
+{
+    unsigned closed = 0;
+    for (unsigned i = 0; i < load->options.connections; i++) {
+        Client *client = &load->clients[i];
+        if (client->fd >= 0 && client->echoed < load->target.size) {
+            client_close(client);
+            closed++;
+        }
+    }
+    return closed;
+}
+
 /* Opens all connections, a bounded number at a time; each is done when its first echo is back. */
 static unsigned
 open_all(Load *load)
@@ -123,8 +138,9 @@ open_all(Load *load)
         if (count > 0) {
             progress = now;
         }
-        else if ((double)(now - progress) * 1e-9 > PATIENCE) {
-            load->lost += total - opened - failed;
+        else if ((double)(now - progress) * 1e-9 > load->options.patience) {
+            load->lost += total - opened - failed; /* those not begun too */
+            close_unanswered(load);
             break;
         }
     }
@@ -152,7 +168,7 @@ send_on_all(Load *load)
     return under_way;
 }
 
-/* Waits for the messages under way; what makes no progress for PATIENCE is lost. */
+/* Waits for the messages under way; what makes no progress for a while (--patience) is lost. */
 static void
 collect(Load *load, unsigned under_way)
 {
@@ -170,8 +186,8 @@ collect(Load *load, unsigned under_way)
         if (count > 0) {
             progress = now;
         }
-        else if ((double)(now - progress) * 1e-9 > PATIENCE) {
-            load->lost += under_way;
+        else if ((double)(now - progress) * 1e-9 > load->options.patience) {
+            load->lost += close_unanswered(load);
             return;
         }
     }
@@ -298,7 +314,8 @@ static void
 usage(void)
 {
     fprintf(stderr, "usage: load (--tcp PORT | --unix PATH) [--connections N] [--size BYTES]\n"
-                    "            [--warmup S] [--seconds S] [--server-pid PID] [--hold ROUNDS]\n");
+                    "            [--warmup S] [--seconds S] [--server-pid PID]\n"
+                    "            [--patience S] [--hold ROUNDS]\n");
     exit(2);
 }
 
@@ -306,18 +323,15 @@ static void
 parse_options(Load *load, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"tcp", required_argument, NULL, 't'},
-        {"unix", required_argument, NULL, 'u'},
-        {"connections", required_argument, NULL, 'c'},
-        {"size", required_argument, NULL, 'm'},
-        {"warmup", required_argument, NULL, 'w'},
-        {"seconds", required_argument, NULL, 's'},
-        {"server-pid", required_argument, NULL, 'p'},
-        {"hold", required_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"tcp", required_argument, NULL, 't'},         {"unix", required_argument, NULL, 'u'},
+        {"connections", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 'm'},
+        {"warmup", required_argument, NULL, 'w'},      {"seconds", required_argument, NULL, 's'},
+        {"server-pid", required_argument, NULL, 'p'},  {"patience", required_argument, NULL, 'q'},
+        {"hold", required_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
     };
     Options *options = &load->options;
-    *options = (Options){.connections = 50, .size = 1024, .warmup = 0.3, .seconds = 3.0};
+    *options =
+        (Options){.connections = 50, .size = 1024, .warmup = 0.3, .seconds = 3.0, .patience = 10.0};
     int option;
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (option) {
@@ -341,6 +355,9 @@ parse_options(Load *load, int argc, char **argv)
             break;
         case 'p':
             options->server_pid = atoi(optarg);
+            break;
+        case 'q':
+            options->patience = strtod(optarg, NULL);
             break;
         case 'h':
             options->hold = (unsigned)strtoul(optarg, NULL, 10);
