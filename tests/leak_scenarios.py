@@ -230,7 +230,8 @@ def signals(new_loop):
             await seen
         assert loop.remove_signal_handler(signal.SIGUSR1)
 
-    asyncio.Runner(loop_factory=new_loop).run(main())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
 
 
 @on_loop

@@ -15,6 +15,7 @@ import gc
 import statistics
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 
 from tests.leak_scenarios import SCENARIOS, Scenario
@@ -23,6 +24,8 @@ from tests.support import LOOPS, live_handles, open_descriptors
 WARM_UPS = 4
 RUNS = 5
 
+# The name of 3.11 and 3.12 is deprecated.
+clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 total_references: Callable[[], int] | None = getattr(sys, "gettotalrefcount", None)
 
 
@@ -30,7 +33,7 @@ def counts() -> dict[str, int]:
     """What must not grow, once nothing of a run is left to collect."""
     for _ in range(3):
         gc.collect()
-    sys._clear_type_cache()
+    clear_caches()
     taken = {
         "blocks": sys.getallocatedblocks(),
         "libuv handles": live_handles(),
@@ -59,6 +62,16 @@ def growth(scenario: Scenario, new_loop: Callable[[], object]) -> dict[str, list
 def leaks(grown: dict[str, list[int]]) -> dict[str, list[int]]:
     """The counts that grew in most of the runs."""
     return {name: deltas for name, deltas in grown.items() if statistics.median(deltas) > 0}
+
+
+def examine(scenario: Scenario, new_loop: Callable[[], object]) -> tuple[str, str]:
+    """Whether the scenario is "flat", "LEAKS" or "FAILED", and what grew or was raised."""
+    try:
+        found = leaks(growth(scenario, new_loop))
+    except Exception:
+        return "FAILED", traceback.format_exc()
+    details = ", ".join(f"{what} grew by {deltas}" for what, deltas in found.items())
+    return ("LEAKS" if found else "flat"), details
 
 
 def main(argv: Sequence[str] | None = None) -> int:
