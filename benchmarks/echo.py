@@ -48,6 +48,8 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     if done.returncode not in (0, 1):
         raise SystemExit(f"the load generator ended with status {done.returncode} on {name}")
     result: dict[str, Any] = json.loads(done.stdout)
+    if result["messages"] == 0:
+        raise SystemExit(f"{name} echoed nothing in the measured time: {result['errors']}")
     return result
 
 

@@ -10,8 +10,8 @@ pending is bounded by its message, and the protocol styles need no flow control 
 import argparse
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, cast
 
 from benchmarks.loops import LOOPS, loop_factory
 
@@ -71,9 +71,22 @@ async def echo_socket(loop: asyncio.AbstractEventLoop, client: socket.socket) ->
             pass  # as above
 
 
-async def serve_sockets(listener: socket.socket) -> None:
+def announce(address: str | int) -> None:
+    """Tells the parent process that the server listens, and where."""
+    print(address, flush=True)
+
+
+async def serve_sockets(path: str | None) -> None:
     """Accepts with the loop's socket operations, one task per connection."""
     loop = asyncio.get_running_loop()
+    if path is not None:
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(path)
+        listener.listen(BACKLOG)
+    else:
+        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
+    listener.setblocking(False)
+    announce(path or listener.getsockname()[1])
     tasks: set[asyncio.Task[None]] = set()
     while True:
         client, _ = await loop.sock_accept(listener)
@@ -84,52 +97,41 @@ async def serve_sockets(listener: socket.socket) -> None:
         task.add_done_callback(tasks.discard)
 
 
-async def serve_protocol(
-    factory: Callable[[], asyncio.BaseProtocol], listener: socket.socket
-) -> None:
-    """Serves a protocol; unix listeners go to the method for them."""
+async def serve_server(path: str | None, starting: Awaitable[asyncio.Server]) -> None:
+    """Runs a server that is being started on `path`, or on a free port.
+
+    It serves from the start; one loop breaks if serve_forever() is called as well.
+    """
+    server = await starting
+    announce(path or server.sockets[0].getsockname()[1])
+    await asyncio.get_running_loop().create_future()
+
+
+async def serve_protocol(path: str | None, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+    """Serves a protocol."""
     loop = asyncio.get_running_loop()
-    if listener.family == socket.AF_UNIX:
-        server = await loop.create_unix_server(factory, sock=listener, backlog=BACKLOG)
+    if path is not None:
+        await serve_server(path, loop.create_unix_server(factory, path, backlog=BACKLOG))
     else:
-        server = await loop.create_server(factory, sock=listener, backlog=BACKLOG)
-    await server.serve_forever()
+        await serve_server(None, loop.create_server(factory, "127.0.0.1", 0, backlog=BACKLOG))
 
 
-async def serve_streams(listener: socket.socket) -> None:
-    """Serves asyncio streams; unix listeners go to the function for them."""
-    if listener.family == socket.AF_UNIX:
-        server = await asyncio.start_unix_server(echo_stream, sock=listener, backlog=BACKLOG)
+async def serve_streams(path: str | None) -> None:
+    """Serves asyncio streams."""
+    if path is not None:
+        starting = asyncio.start_unix_server(echo_stream, path, backlog=BACKLOG)
     else:
-        server = await asyncio.start_server(echo_stream, sock=listener, backlog=BACKLOG)
-    await server.serve_forever()
+        starting = asyncio.start_server(echo_stream, "127.0.0.1", 0, backlog=BACKLOG)
+    await serve_server(path, starting)
 
 
-STYLES: dict[str, Callable[[socket.socket], Awaitable[None]]] = {
-    "protocol": lambda listener: serve_protocol(EchoProtocol, listener),
-    "buffered": lambda listener: serve_protocol(EchoBufferedProtocol, listener),
+# Each takes the path of a unix socket, or None for TCP, and serves for ever.
+STYLES: dict[str, Callable[[str | None], Coroutine[Any, Any, None]]] = {
+    "protocol": lambda path: serve_protocol(path, EchoProtocol),
+    "buffered": lambda path: serve_protocol(path, EchoBufferedProtocol),
     "streams": serve_streams,
     "sock": serve_sockets,
 }
-
-
-def make_listener(path: str | None) -> socket.socket:
-    """A listening socket on a free port of 127.0.0.1, or on a unix path."""
-    if path is not None:
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-    else:
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.bind(("127.0.0.1", 0))
-    listener.setblocking(False)
-    listener.listen(BACKLOG)
-    return listener
-
-
-async def main(style: str, path: str | None) -> None:
-    listener = make_listener(path)
-    print(path or listener.getsockname()[1], flush=True)
-    await STYLES[style](listener)
 
 
 if __name__ == "__main__":
@@ -139,4 +141,4 @@ if __name__ == "__main__":
     parser.add_argument("--unix", metavar="PATH")
     options = parser.parse_args()
     with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-        runner.run(main(options.style, options.unix))
+        runner.run(STYLES[options.style](options.unix))
