@@ -18,10 +18,12 @@ from asyncio.base_events import BaseEventLoop
 from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from pyasync import _core
 
+_Ts = TypeVarTuple("_Ts")
+_asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
 
@@ -59,12 +61,16 @@ def _ignore_signal(number: int, frame: object) -> None:
     """The handler that makes Python write a signal's number to the wake-up descriptor."""
 
 
-class Loop(_core.Loop, SelectorEventLoop):
+class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes callbacks by position
     """An asyncio event loop in C on libuv.
 
     Stands for asyncio.SelectorEventLoop: same methods, exceptions and order of events. Takes no
     arguments. Raises OSError when the system has no descriptors left for it.
     """
+
+    if TYPE_CHECKING:
+
+        def _check_signal(self, sig: int) -> None: ...
 
     def __init__(self) -> None:
         self._signal_handlers: dict[int, asyncio.Handle] = {}
@@ -95,7 +101,7 @@ class Loop(_core.Loop, SelectorEventLoop):
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         self._ensure_fd_unused(fd)  # transports in C
-        super()._ensure_fd_no_transport(fd)  # the standard library's, in _transports
+        _asyncio_loop._ensure_fd_no_transport(self, fd)  # the standard library's, in _transports
 
     # ---- names
 
@@ -143,7 +149,7 @@ class Loop(_core.Loop, SelectorEventLoop):
 
     # ---- signals: the wake-up descriptor is C's, see csrc/loop/signals.c
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*_Ts], Any], *args: *_Ts) -> None:
         """Call callback(*args) in the loop whenever the process gets the signal.
 
         sig is the signal's number; an earlier handler is replaced. Raises TypeError for a
