@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.echo_server import STYLES
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import (
-    C_FOLDER,
+    C_PROGRAMS,
     C_SERVER,
     Server,
     build_c_programs,
@@ -73,7 +73,7 @@ def hold(name: str, style: str, connections: int, bursts: int) -> Held:
     with Server(echo_server_command(name, style, None)) as server:
         before = resident_bytes(server.pid)
         command = [
-            str(C_FOLDER / "load"),
+            str(C_PROGRAMS / "load"),
             f"--tcp={server.address}",
             f"--connections={connections}",
             f"--hold={bursts}",

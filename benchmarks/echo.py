@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.echo_server import STYLES
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import (
-    C_FOLDER,
+    C_PROGRAMS,
     C_SERVER,
     Server,
     build_c_programs,
@@ -34,7 +34,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         path = str(Path(folder) / "echo") if options.unix else None
         with Server(echo_server_command(name, options.style, path)) as server:
             load = [
-                str(C_FOLDER / "load"),
+                str(C_PROGRAMS / "load"),
                 *(["--unix", server.address] if path else ["--tcp", server.address]),
                 f"--connections={options.connections}",
                 f"--size={options.size}",

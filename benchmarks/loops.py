@@ -10,7 +10,7 @@ import asyncio
 import importlib
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 
 LoopFactory = Callable[[], asyncio.AbstractEventLoop]
@@ -44,11 +44,13 @@ def loop_version(name: str) -> str:
         return ""
 
 
-def require_loops(names: Iterable[str]) -> None:
-    """Exits with a message unless every loop named can be imported by this interpreter.
+def require_loops(names: Sequence[str]) -> None:
+    """Exits with a message unless the loops named are different and can be imported here.
 
     Each is tried in a process of its own; the message ends with what that process said.
     """
+    if len(set(names)) < len(names):
+        raise SystemExit(f"a loop is named twice: {' '.join(names)}")
     for name in names:
         module, factory, distribution = LOOPS[name]
         tried = subprocess.run(

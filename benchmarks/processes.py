@@ -7,6 +7,7 @@ port or a path). Its CPU time is read from its process CPU clock, which counts a
 
 import ctypes
 import os
+import platform
 import resource
 import select
 import shutil
@@ -18,7 +19,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-C_FOLDER = Path(__file__).parent / "c"
+
+def libc_name() -> str:
+    """The C library and its version, such as "glibc-2.36"."""
+    return (os.confstr("CS_GNU_LIBC_VERSION") or platform.machine()).replace(" ", "-")
+
+
+C_SOURCES = Path(__file__).parent / "c"
+# The programs are kept apart by C library: one built for a newer one does not start on an older.
+C_PROGRAMS = C_SOURCES.parents[1] / "build" / "benchmarks" / libc_name()
 C_SERVER = "C libuv"  # its name among the loops
 START_TIMEOUT = 20.0  # s
 
@@ -44,11 +53,12 @@ def python_module(module: str, *arguments: str) -> list[str]:
 
 
 def build_c_programs() -> None:
-    """Builds benchmarks/c if its programs are missing or out of date."""
+    """Builds the programs of benchmarks/c that are missing or out of date."""
     for tool in ("make", "cc", "pkg-config"):
         if shutil.which(tool) is None:
             raise SystemExit(f"benchmarks/c needs {tool!r}, which is not installed")
-    subprocess.run(["make", "-s", "-C", str(C_FOLDER)], check=True)
+    C_PROGRAMS.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["make", "-s", "-C", str(C_SOURCES), f"OUT={C_PROGRAMS}"], check=True)
 
 
 def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
@@ -57,7 +67,7 @@ def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
     `style` is one of echo_server.STYLES; with `path` it listens on a unix socket there.
     """
     if name == C_SERVER:
-        return [str(C_FOLDER / "echo_server"), *(["unix", path] if path else ["tcp"])]
+        return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
     unix = ["--unix", path] if path else []
     return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *unix)
 
@@ -78,14 +88,19 @@ def resident_bytes(pid: int) -> int:
 
 
 def raise_descriptor_limit(needed: int) -> None:
-    """Lifts the soft limit of open files to the hard one; children inherit it.
+    """Lifts the limit of open files to at least `needed`; children inherit it.
 
-    Exits with a message if the hard limit is under `needed`.
+    Only root can lift it over the hard limit; exits with a message if that is needed and refused.
     """
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < needed:
-        raise SystemExit(f"{needed} open files are needed, but the limit is {hard} (ulimit -Hn)")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        enough = hard if hard == resource.RLIM_INFINITY else max(hard, needed)
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (needed, enough))
+        except (ValueError, OSError) as exc:
+            raise SystemExit(
+                f"{needed} open files are needed, but the hard limit is {hard} (ulimit -Hn): {exc}"
+            ) from exc
 
 
 class Server:
