@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -210,3 +211,13 @@ async def closed(*protocols: Recorder) -> None:
         protocol.transport.close()
     for protocol in protocols:
         await asyncio.wait_for(asyncio.shield(protocol.lost), 10)
+
+
+async def over_socket(loop, factory=Recorder):
+    """A protocol on one end of a TCP connection, the bare other end in the test's hand."""
+    with socket.create_server((HOST, 0)) as listener:
+        sock = socket.create_connection(listener.getsockname())
+        sock.setblocking(False)
+        other, _ = listener.accept()
+    transport, protocol = await loop.create_connection(factory, sock=sock)
+    return transport, protocol, other
