@@ -426,7 +426,7 @@ pa_handle_run(PaSched *sched, PyObject *handle)
 {
     PaState *st = sched->st;
     PaHandle *h = data(st, handle);
-    if (h->cancelled) {
+    if (h->callback == NULL) { // cancelled, or cleared by the collector
         return 0;
     }
     if (Py_TYPE(handle) == st->threadsafe_handle_type) {
