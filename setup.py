@@ -191,7 +191,6 @@ class BuildCore(build_ext):
 
     def set_up_compiler(self, flags: list[str]) -> None:
         self.compiler.define_macro("PA_BUILD_FLAGS", f'"{" ".join(flags)}"')
-        self.compiler.define_macro("PA_VERSION", f'"{self.distribution.get_version()}"')
         self.libuv_compile = shlex.split(pkg_config("--cflags") or "")
         self.libuv_link = shlex.split(pkg_config("--libs") or "")
 
