@@ -20,7 +20,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import asynccontextmanager
-from contextvars import Context, copy_context
+from contextvars import copy_context
 from functools import partial
 from time import monotonic
 from types import CoroutineType

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator
+from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, TypeVar
+
+from ._engine import Job
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -66,9 +69,7 @@ class Run(Coroutine[Any, Any, R], Generic[T, R]):
     def _iterator(self) -> AsyncGenerator[T, None]:
         if self._generator is None:
             if self._used:
-                raise RuntimeError(
-                    f"this run of {self._name} has been used already: call it again"
-                )
+                raise RuntimeError(f"this run of {self._name} has been used already: call it again")
             self._used = True
             self._generator = self._pieces()
         return self._generator
@@ -117,3 +118,44 @@ class Run(Coroutine[Any, Any, R], Generic[T, R]):
             warnings.warn(
                 f"pyasync.flow.{self._name} was never awaited", RuntimeWarning, stacklevel=2
             )
+
+
+def run_of(
+    name: str,
+    job: Job,
+    keep: Callable[[Any, Any], Any],
+    fold: Callable[[list[Any]], Any],
+    *,
+    flat: bool = False,
+) -> Run[Any, Any]:
+    """A Run whose pieces are `keep(item, result)`, or the elements of those when `flat`."""
+
+    async def whole() -> Any:
+        kept = await job.results(keep)
+        return fold([piece for pieces in kept for piece in pieces] if flat else kept)
+
+    async def pieces() -> AsyncGenerator[Any, None]:
+        async with aclosing(job.outcomes()) as outcomes:
+            async for item, result in outcomes:
+                if flat:
+                    for piece in keep(item, result):
+                        yield piece
+                else:
+                    yield keep(item, result)
+
+    return Run(name, whole, pieces)
+
+
+def result_only(item: Any, result: Any) -> Any:
+    """The piece of a function that gives results."""
+    return result
+
+
+def key_and_result(item: Any, result: Any) -> Any:
+    """The piece of a function that gives a mapping's keys with the results."""
+    return item[0], result
+
+
+def as_list(pieces: list[Any]) -> list[Any]:
+    """The whole of a function that gives a list."""
+    return pieces

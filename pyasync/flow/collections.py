@@ -31,7 +31,7 @@ from functools import partial
 from typing import Any, TypedDict, TypeVar, Unpack, overload
 
 from ._engine import Job, Turn, closing_source
-from ._run import Run
+from ._run import Run, as_list, key_and_result, result_only, run_of
 from ._source import END, Source, check_items
 from .executors import Pool, call, check_executor, opened
 
@@ -50,44 +50,6 @@ class Options(TypedDict, total=False):
     limit: int | None
     as_completed: bool
     executor: Pool | None
-
-
-def _run(
-    name: str,
-    job: Job,
-    keep: Callable[[Any, Any], Any],
-    fold: Callable[[list[Any]], Any],
-    *,
-    flat: bool = False,
-) -> Run[Any, Any]:
-    """A Run whose pieces are `keep(item, result)`, or the elements of those when `flat`."""
-
-    async def whole() -> Any:
-        kept = await job.results(keep)
-        return fold([piece for pieces in kept for piece in pieces] if flat else kept)
-
-    async def pieces() -> AsyncGenerator[Any, None]:
-        async with aclosing(job.outcomes()) as outcomes:
-            async for item, result in outcomes:
-                if flat:
-                    for piece in keep(item, result):
-                        yield piece
-                else:
-                    yield keep(item, result)
-
-    return Run(name, whole, pieces)
-
-
-def _result(item: Any, result: Any) -> Any:
-    return result
-
-
-def _key_and_result(item: Any, result: Any) -> Any:
-    return item[0], result
-
-
-def _same(pieces: list[Any]) -> list[Any]:
-    return pieces
 
 
 def each(
@@ -166,8 +128,8 @@ def map(
     """
     job = Job(worker, items, limit, executor, as_completed)
     if job.mapping:
-        return _run("map", job, _key_and_result, dict)
-    return _run("map", job, _result, _same)
+        return run_of("map", job, key_and_result, dict)
+    return run_of("map", job, result_only, as_list)
 
 
 @overload
@@ -202,7 +164,7 @@ def map_values(
     if not isinstance(items, Mapping):
         raise TypeError(f"map_values needs a mapping, not {items!r}: use map")
     job = Job(worker, items, limit, executor, as_completed, pairs=True)
-    return _run("map_values", job, _key_and_result, dict)
+    return run_of("map_values", job, key_and_result, dict)
 
 
 @overload
@@ -234,8 +196,8 @@ def filter(
     [1, 3]
     """
     job = Job(worker, items, limit, executor, as_completed)
-    fold = dict if job.mapping else _same
-    return _run("filter", job, lambda item, yes: (item,) if yes else (), fold, flat=True)
+    fold = dict if job.mapping else as_list
+    return run_of("filter", job, lambda item, yes: (item,) if yes else (), fold, flat=True)
 
 
 @overload
@@ -267,8 +229,8 @@ def reject(
     [2]
     """
     job = Job(worker, items, limit, executor, as_completed)
-    fold = dict if job.mapping else _same
-    return _run("reject", job, lambda item, yes: () if yes else (item,), fold, flat=True)
+    fold = dict if job.mapping else as_list
+    return run_of("reject", job, lambda item, yes: () if yes else (item,), fold, flat=True)
 
 
 @overload
@@ -308,7 +270,7 @@ def partition(
             kind(item for yes, item in pieces if not yes),
         )
 
-    return _run("partition", job, lambda item, yes: (bool(yes), item), split)
+    return run_of("partition", job, lambda item, yes: (bool(yes), item), split)
 
 
 def detect(
@@ -496,11 +458,11 @@ def reduce(
                     await turn.end()
 
     async def whole() -> Any:
-        value = None
+        last = None
         async with aclosing(pieces()) as values:
             async for value in values:
-                pass
-        return value
+                last = value
+        return last
 
     return Run("reduce", whole, pieces)
 
@@ -534,7 +496,7 @@ def transform(
         raise TypeError(f"worker must be a function, not {worker!r}")
     check_executor(executor, worker)
     job = Job(partial(worker, into), items, limit, executor, as_completed)
-    return _run("transform", job, lambda item, result: into, lambda pieces: into)
+    return run_of("transform", job, lambda item, result: into, lambda pieces: into)
 
 
 @overload
@@ -639,7 +601,7 @@ def group_by(
             groups.setdefault(group, []).append(item)
         return {group: dict(of) for group, of in groups.items()} if job.mapping else groups
 
-    return _run("group_by", job, lambda item, group: (group, item), gather)
+    return run_of("group_by", job, lambda item, group: (group, item), gather)
 
 
 @overload
@@ -676,7 +638,7 @@ def concat(
     ['a', 'b', 'c']
     """
     job = Job(worker, items, limit, executor, as_completed, then=_elements)
-    return _run("concat", job, _result, _same, flat=True)
+    return run_of("concat", job, result_only, as_list, flat=True)
 
 
 async def _elements(found: Any) -> list[Any]:
@@ -720,4 +682,4 @@ def times(
     if count < 0:
         raise ValueError(f"count must not be negative: {count}")
     job = Job(worker, range(count), limit, executor, as_completed)
-    return _run("times", job, _result, _same)
+    return run_of("times", job, result_only, as_list)

@@ -156,6 +156,21 @@ async def opened(
         await close_pool(pool)
 
 
+async def submit_to_the_end(
+    executor: concurrent.futures.Executor, function: Callable[..., object], *args: Any
+) -> None:
+    """Like `submit`, and never withdrawn: for cleaning up.
+
+    Raises what the function raises; CancelledError, after the call, when the caller is
+    cancelled meanwhile.
+    """
+    future = executor.submit(function, *args)
+    cancelled = await _until_done(future, withdraw=False)
+    if cancelled is not None:
+        raise cancelled
+    future.result()
+
+
 async def close_pool(pool: concurrent.futures.Executor) -> None:
     """Shut a pool down without blocking the loop, and wait until its workers are gone.
 
@@ -163,17 +178,19 @@ async def close_pool(pool: concurrent.futures.Executor) -> None:
     """
     helper = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="pyasync-flow-close")
     try:
-        shutdown = helper.submit(pool.shutdown, wait=True, cancel_futures=True)
-        cancelled = await _until_done(shutdown, withdraw=False)
+        await submit_to_the_end(helper, pool.shutdown, True)
     finally:
-        helper.shutdown(wait=False)
-    if cancelled is not None:
-        raise cancelled
+        helper.shutdown(wait=True)
 
 
 def is_awaitable(value: object) -> bool:
     """Whether `value` can be awaited; quick for coroutines."""
     return type(value) is types.CoroutineType or inspect.isawaitable(value)
+
+
+def pool_of(executor: Pool, size: int | None) -> concurrent.futures.Executor:
+    """The executor itself, or a new pool of that name with at most `size` workers."""
+    return _open(executor, size) if isinstance(executor, str) else executor
 
 
 async def call(
