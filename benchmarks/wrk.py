@@ -92,8 +92,8 @@ def print_http(title: str, rounds: HttpRounds, loops: list[str]) -> None:
     console.print(made)
     if any(turn[loop].busy < UNDISTURBED for turn in rounds for loop in loops):
         console.print(
-            "Other work disturbed this run (a server got less of its core than it could use): "
-            "trust the CPU figures more than requests/s and latency.",
+            f"A server had less than {UNDISTURBED:.0%} of its core in some round (other work on "
+            "this machine, or wrk at its limit): trust CPU/request more than requests/s and p99.",
             style="yellow",
         )
 
