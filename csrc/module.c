@@ -3,6 +3,7 @@
  * Each room adds its types through its own init function; nothing else lives here. */
 #include "base/state.h"
 #include "loop/loop.h"
+#include "net/transport.h"
 #include "sched/handle.h"
 #include "sched/task.h"
 
@@ -47,7 +48,8 @@ module_exec(PyObject *module)
 {
     PaState *st = pa_state_of_module(module);
     if (pa_state_init(st) < 0 || pa_loop_init_type(module, st) < 0 ||
-        pa_handle_init_types(module, st) < 0 || pa_task_init_types(module, st) < 0) {
+        pa_handle_init_types(module, st) < 0 || pa_task_init_types(module, st) < 0 ||
+        pa_net_init_types(module, st) < 0) {
         return -1;
     }
     return 0;

@@ -17,6 +17,7 @@ import weakref
 from asyncio.base_events import BaseEventLoop
 from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
+from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
@@ -79,6 +80,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         self._internal_fds = 1  # the wake-up descriptor, as asyncio counts it
         self._ssock = self._csock = None
         self._unix_server_sockets: dict[socket.socket, int] = {}  # 3.13+
+        self._listeners: dict[socket.socket, _core.Listener] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
 
     def close(self) -> None:
@@ -102,6 +104,73 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         self._ensure_fd_unused(fd)  # transports in C
         _asyncio_loop._ensure_fd_no_transport(self, fd)  # the standard library's, in _transports
+
+    # ---- sockets: transports and accepting are C's, see csrc/net; TLS is the standard library's
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(sock)
+        return _core.SocketTransport(self, sock, protocol, waiter, extra, server, context)
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *tls_timeouts: float,
+        **options: Any,  # the same by name; context from 3.15
+    ) -> None:
+        def accepted(connection: socket.socket, address: Any) -> None:
+            extra = {"peername": address}
+            accept = _asyncio_loop._accept_connection2(
+                self,
+                protocol_factory,
+                connection,
+                extra,
+                sslcontext,
+                server,
+                *tls_timeouts,
+                **options,
+            )
+            self.create_task(accept)
+
+        self._listeners[sock] = _core.Listener(
+            self,
+            protocol_factory,
+            sock,
+            server,
+            backlog,
+            accepted if sslcontext is not None else None,
+            options.get("context"),
+        )
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        listener = self._listeners.pop(sock, None)
+        if listener is not None:
+            listener.close()
+        _asyncio_loop._stop_serving(self, sock)
+
+    async def _sendfile_native(
+        self, transp: Any, file: Any, offset: int, count: int | None
+    ) -> int:
+        # The base takes the transport out of _transports for the time, where ours isn't.
+        fd = transp._sock_fd
+        self._transports[fd] = transp
+        try:
+            sent: int = await _asyncio_loop._sendfile_native(self, transp, file, offset, count)
+        finally:
+            self._transports.pop(fd, None)
+        return sent
 
     # ---- names
 

@@ -63,6 +63,25 @@ PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
 }
 #endif
 
+/* The object of a weak reference: 1 with a new reference, 0 with *obj NULL when it is gone, -1 with
+ * an error. */
+static inline int
+pa_weakref_get(PyObject *ref, PyObject **obj)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyWeakref_GetRef(ref, obj);
+#else
+    *obj = PyWeakref_GetObject(ref);
+    if (*obj == NULL || *obj == Py_None) {
+        int result = *obj == NULL ? -1 : 0;
+        *obj = NULL;
+        return result;
+    }
+    Py_INCREF(*obj);
+    return 1;
+#endif
+}
+
 /* Calls into Python that may fail but whose failure has nowhere to go: reported as unraisable. */
 static inline void
 pa_write_unraisable(PyObject *where)

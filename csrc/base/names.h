@@ -16,7 +16,6 @@
     X(call_soon)                                                                                   \
     X(cancel)                                                                                      \
     X(context)                                                                                     \
-    X(done)                                                                                        \
     X(eager_start)                                                                                 \
     X(exception)                                                                                   \
     X(future)                                                                                      \
@@ -46,15 +45,35 @@
     X(slow_callback_duration)                                                                      \
     X(time)                                                                                        \
     /* net */                                                                                      \
+    X(join)                                                                                        \
+    X(setblocking)                                                                                 \
+    X(_attach)                                                                                     \
+    X(_buffer)                                                                                     \
+    X(_call_connection_lost)                                                                       \
+    X(_detach)                                                                                     \
+    X(_eof)                                                                                        \
+    X(_limit)                                                                                      \
+    X(_paused)                                                                                     \
+    X(_start_reading)                                                                              \
+    X(_stream_reader_wr)                                                                           \
+    X(_transport)                                                                                  \
+    X(_waiter)                                                                                     \
     X(buffer_updated)                                                                              \
+    X(call_later)                                                                                  \
+    X(cancelled)                                                                                   \
     X(close)                                                                                       \
     X(connection_lost)                                                                             \
     X(connection_made)                                                                             \
     X(data_received)                                                                               \
+    X(debug)                                                                                       \
     X(detach)                                                                                      \
     X(eof_received)                                                                                \
     X(family)                                                                                      \
+    X(feed_data)                                                                                   \
     X(get_buffer)                                                                                  \
+    X(getpeername)                                                                                 \
+    X(getsockname)                                                                                 \
+    X(pause_reading)                                                                               \
     X(pause_writing)                                                                               \
     X(peername)                                                                                    \
     X(proto)                                                                                       \

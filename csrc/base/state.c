@@ -29,16 +29,29 @@ import_attribute(PyObject **slot, const char *module_name, const char *name, boo
     return PyErr_Occurred() ? -1 : 0;
 }
 
+/* attribute `name` of class `class_name` into *slot. */
 static int
-import_create_task(PaAsyncio *aio)
+import_method(PyObject **slot, const char *module_name, const char *class_name, const char *name)
 {
     PyObject *base = NULL;
-    if (import_attribute(&base, "asyncio.base_events", "BaseEventLoop", false) < 0) {
+    if (import_attribute(&base, module_name, class_name, false) < 0) {
         return -1;
     }
-    aio->create_task = PyObject_GetAttrString(base, "create_task");
+    *slot = PyObject_GetAttrString(base, name);
     Py_DECREF(base);
-    return aio->create_task == NULL ? -1 : 0;
+    return *slot == NULL ? -1 : 0;
+}
+
+static int
+import_methods(PaAsyncio *aio)
+{
+    if (import_method(&aio->create_task, "asyncio.base_events", "BaseEventLoop", "create_task") <
+            0 ||
+        import_method(&aio->stream_feed_data, "asyncio.streams", "StreamReader", "feed_data") < 0) {
+        return -1;
+    }
+    return import_method(&aio->stream_data_received, "asyncio.streams", "StreamReaderProtocol",
+                         "data_received");
 }
 
 static int
@@ -57,6 +70,10 @@ import_asyncio(PaAsyncio *aio)
         {&aio->StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol", false},
         {&aio->BufferedProtocol, "asyncio.protocols", "BufferedProtocol", false},
         {&aio->TransportSocket, "asyncio.trsock", "TransportSocket", false},
+        {&aio->FlowControlMixin, "asyncio.transports", "_FlowControlMixin", false},
+        {&aio->constants, "asyncio", "constants", false},
+        {&aio->set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled",
+         false},
         {&aio->iscoroutine, "asyncio.coroutines", "iscoroutine", false},
         {&aio->_set_running_loop, "_asyncio", "_set_running_loop", false},
         {&aio->_get_running_loop, "_asyncio", "_get_running_loop", false},
@@ -86,7 +103,7 @@ import_asyncio(PaAsyncio *aio)
             return -1;
         }
     }
-    return import_create_task(aio);
+    return import_methods(aio);
 }
 
 int
@@ -148,8 +165,7 @@ pa_state_clear(PaState *st)
     pa_freelist_drain(&st->handle_freelist);
     pa_freelist_drain(&st->timer_handle_freelist);
     pa_freelist_drain(&st->threadsafe_handle_freelist);
-    pa_pool_drain(&st->wakeup_pool);
-    pa_pool_drain(&st->future_iter_pool);
+    pa_freelist_drain(&st->wakeup_freelist);
     clear_block(st, TYPES_SIZE);
     clear_block(&st->names, sizeof(st->names));
     clear_block(&st->kwnames, sizeof(st->kwnames));

@@ -10,7 +10,6 @@
 #include "base/compat.h"
 #include "base/freelist.h"
 #include "base/names.h"
-#include "base/pool.h"
 
 typedef struct {
 #define PA_DECLARE_NAME(name) PyObject *name;
@@ -33,8 +32,13 @@ typedef struct {
     PyObject *StreamReader; // exact types that the stream fast path recognises
     PyObject *StreamReaderProtocol;
     PyObject *BufferedProtocol;
-    PyObject *TransportSocket; // asyncio.trsock.TransportSocket
-    PyObject *iscoroutine;     // asyncio.coroutines.iscoroutine
+    PyObject *TransportSocket;             // asyncio.trsock.TransportSocket
+    PyObject *FlowControlMixin;            // asyncio.transports._FlowControlMixin
+    PyObject *constants;                   // module asyncio.constants
+    PyObject *set_result_unless_cancelled; // asyncio.futures._set_result_unless_cancelled
+    PyObject *stream_data_received;        // asyncio.streams.StreamReaderProtocol.data_received
+    PyObject *stream_feed_data;            // asyncio.streams.StreamReader.feed_data
+    PyObject *iscoroutine;                 // asyncio.coroutines.iscoroutine
     PyObject *_set_running_loop;
     PyObject *_get_running_loop;
     PyObject *_enter_task;
@@ -66,12 +70,8 @@ typedef struct PaState {
     PyTypeObject *threadsafe_handle_type;
     PyTypeObject *future_type; // pyasync.Future: the overlay, or asyncio.Future in stock mode
     PyTypeObject *task_type;   // pyasync.Task: the overlay, or asyncio.Task in stock mode
-    /* NULL in stock mode: a task's callback on the future that it awaits, its next step where a
-     * callable is needed, and what awaiting a future of ours runs. */
-    PyTypeObject *wakeup_type;
-    PyTypeObject *step_type;
-    PyTypeObject *future_iter_type;
-    PyTypeObject *loop_type; // _core.Loop
+    PyTypeObject *wakeup_type; // a task's callback on the future that it awaits; NULL in stock mode
+    PyTypeObject *loop_type;   // _core.Loop
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
 
@@ -93,8 +93,7 @@ typedef struct PaState {
     PaFreelist handle_freelist;
     PaFreelist timer_handle_freelist;
     PaFreelist threadsafe_handle_freelist;
-    PaPool wakeup_pool;
-    PaPool future_iter_pool;
+    PaFreelist wakeup_freelist;
 
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
 } PaState;

@@ -15,11 +15,16 @@ typedef struct PaFdWatch PaFdWatch; // loop/fdwatch.c
 
 #define PA_READ_BUFFER_SIZE (256 * 1024)
 
+/* asyncio's transport classes have __slots__, and their storage comes right behind PyObject_HEAD in
+ * every subclass: _extra, _high_water, _loop, _low_water, _protocol_paused. */
+#define PA_ASYNCIO_SLOTS 5
+
 /* The head of every object that embeds a libuv handle (transports, listeners). From the moment
  * its handle is open until the handle's close callback it is linked into loop->members, and the
  * loop owns one reference to it. */
 struct PaMember {
     PyObject_HEAD
+    PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class; unused by other members
     PaLoop *loop; // owned
     PaMember *previous, *next;
     bool linked;
@@ -76,9 +81,9 @@ struct PaLoop {
 
     /* net/write.c sets it when the first transport has writes waiting: sends what callbacks wrote
      * since the last poll. Called before every poll and when the loop stops; NULL when nothing
-     * waits. `flush_list` is its own (a borrowed chain of transports). */
+     * waits. The list is its own (a borrowed chain of transports, oldest write first). */
     void (*flush)(PaLoop *loop);
-    void *flush_list;
+    void *flush_head, *flush_tail;
 
     char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
     long pid;          // of the process that made the loop

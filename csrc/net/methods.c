@@ -1,0 +1,512 @@
+/* net/methods.c: what Python sees of a transport: asyncio's methods, and the private attributes that
+ * the standard library (start_tls, sendfile, sslproto, streams) reads.
+ *
+ * Nothing is decided here: every function unpacks its arguments and calls transport.c, write.c or
+ * extra.c. */
+#include "net/transport.h"
+#include "sched/task.h"
+
+static inline PaTransport *
+cast(PyObject *self)
+{
+    return (PaTransport *)self;
+}
+
+static PyObject *
+none_or_error(int result)
+{
+    if (result < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- writing */
+
+PyDoc_STRVAR(write_doc,
+             "write($self, data, /)\n--\n\n"
+             "Send bytes, a bytearray or a memoryview; never blocks.\n\n"
+             "What the socket doesn't take is queued; above the high-water mark the protocol's\n"
+             "pause_writing() is called. Data for a lost connection is dropped. Raises TypeError\n"
+             "for other types, RuntimeError after write_eof(). Stands for asyncio's\n"
+             "WriteTransport.write().");
+
+static PyObject *
+transport_write(PyObject *self, PyObject *data)
+{
+    return none_or_error(pa_transport_write(cast(self), data));
+}
+
+PyDoc_STRVAR(
+    writelines_doc,
+    "writelines($self, list_of_data, /)\n--\n\n"
+    "Send an iterable of buffers, in one system call where possible.\n\n"
+    "Raises TypeError for an item that is no buffer, RuntimeError after write_eof(). Stands\n"
+    "for asyncio's WriteTransport.writelines().");
+
+static PyObject *
+transport_writelines(PyObject *self, PyObject *lines)
+{
+    return none_or_error(pa_transport_writelines(cast(self), lines));
+}
+
+PyDoc_STRVAR(write_eof_doc,
+             "write_eof($self, /)\n--\n\n"
+             "Close the writing half once the queue is sent; data may still be received.\n\n"
+             "Raises OSError when the socket can't be shut down. Stands for asyncio's\n"
+             "WriteTransport.write_eof().");
+
+static PyObject *
+transport_write_eof(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_write_eof(cast(self)));
+}
+
+PyDoc_STRVAR(can_write_eof_doc, "can_write_eof($self, /)\n--\n\n"
+                                "Return True: sockets can be half-closed.\n\n"
+                                "Stands for asyncio's WriteTransport.can_write_eof().");
+
+static PyObject *
+transport_can_write_eof(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+{
+    Py_RETURN_TRUE;
+}
+
+PyDoc_STRVAR(get_write_buffer_size_doc,
+             "get_write_buffer_size($self, /)\n--\n\n"
+             "Return the number of bytes that the socket has not taken yet.\n\n"
+             "Stands for asyncio's WriteTransport.get_write_buffer_size().");
+
+static PyObject *
+transport_get_write_buffer_size(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (pa_transport_flush(cast(self)) < 0) {
+        return NULL;
+    }
+    return PyLong_FromSize_t(cast(self)->queue.size);
+}
+
+PyDoc_STRVAR(get_write_buffer_limits_doc,
+             "get_write_buffer_limits($self, /)\n--\n\n"
+             "Return the low- and high-water marks of the write queue, in bytes.\n\n"
+             "Stands for asyncio's WriteTransport.get_write_buffer_limits().");
+
+static PyObject *
+transport_get_write_buffer_limits(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return Py_BuildValue("nn", (Py_ssize_t)cast(self)->low_water,
+                         (Py_ssize_t)cast(self)->high_water);
+}
+
+/* The marks as asyncio computes them, with its errors for what is no number. New references. */
+static int
+complete_limits(PyObject **high, PyObject **low)
+{
+    PyObject *four = PyLong_FromLong(4);
+    if (four == NULL) {
+        *high = *low = NULL;
+        return -1;
+    }
+    if (*high != Py_None) {
+        *high = Py_NewRef(*high);
+    }
+    else {
+        *high = *low == Py_None ? PyLong_FromLong(64 * 1024) : PyNumber_Multiply(four, *low);
+    }
+    if (*low != Py_None) {
+        *low = Py_NewRef(*low);
+    }
+    else {
+        *low = *high == NULL ? NULL : PyNumber_FloorDivide(*high, four);
+    }
+    Py_DECREF(four);
+    return *high == NULL || *low == NULL ? -1 : 0;
+}
+
+/* Queue sizes are no longer than this, so that a higher mark may be clipped. */
+static int
+as_water_mark(PyObject *number, size_t *mark)
+{
+    PyObject *whole = PyNumber_Long(number);
+    if (whole == NULL) {
+        return -1;
+    }
+    *mark = (size_t)PyNumber_AsSsize_t(whole, NULL);
+    Py_DECREF(whole);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int
+set_limits(PaTransport *t, PyObject *high, PyObject *low)
+{
+    PyObject *zero = PyLong_FromLong(0);
+    int ordered = zero == NULL ? -1 : PyObject_RichCompareBool(high, low, Py_GE);
+    if (ordered > 0) {
+        ordered = PyObject_RichCompareBool(low, zero, Py_GE);
+    }
+    Py_XDECREF(zero);
+    if (ordered == 0) {
+        PyErr_Format(PyExc_ValueError, "high (%R) must be >= low (%R) must be >= 0", high, low);
+    }
+    size_t high_water, low_water;
+    if (ordered <= 0 || as_water_mark(high, &high_water) < 0 ||
+        as_water_mark(low, &low_water) < 0) {
+        return -1;
+    }
+    if (pa_transport_flush(t) < 0) {
+        return -1;
+    }
+    t->high_water = high_water;
+    t->low_water = low_water;
+    return pa_transport_maybe_pause(t);
+}
+
+PyDoc_STRVAR(set_write_buffer_limits_doc,
+             "set_write_buffer_limits($self, /, high=None, low=None)\n--\n\n"
+             "Set the marks of the write queue, in bytes; None means the default.\n\n"
+             "Above high the protocol's pause_writing() is called, at or below low its\n"
+             "resume_writing(). Raises ValueError unless high >= low >= 0. Stands for asyncio's\n"
+             "WriteTransport.set_write_buffer_limits().");
+
+static PyObject *
+transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"high", "low", NULL};
+    PyObject *high = Py_None, *low = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:set_write_buffer_limits", keywords, &high,
+                                     &low)) {
+        return NULL;
+    }
+    int result = complete_limits(&high, &low);
+    if (result == 0) {
+        result = set_limits(cast(self), high, low);
+    }
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return none_or_error(result);
+}
+
+/* ---- reading */
+
+PyDoc_STRVAR(pause_reading_doc, "pause_reading($self, /)\n--\n\n"
+                                "Stop calling data_received() until resume_reading().\n\n"
+                                "Does nothing when paused or closing. Stands for asyncio's\n"
+                                "ReadTransport.pause_reading().");
+
+static PyObject *
+transport_pause_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_pause_reading(cast(self)));
+}
+
+PyDoc_STRVAR(resume_reading_doc, "resume_reading($self, /)\n--\n\n"
+                                 "Go on receiving after pause_reading().\n\n"
+                                 "Does nothing when not paused. Stands for asyncio's\n"
+                                 "ReadTransport.resume_reading().");
+
+static PyObject *
+transport_resume_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_resume_reading(cast(self)));
+}
+
+PyDoc_STRVAR(is_reading_doc, "is_reading($self, /)\n--\n\n"
+                             "Return True while neither paused nor closing.\n\n"
+                             "Stands for asyncio's ReadTransport.is_reading().");
+
+static PyObject *
+transport_is_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(!cast(self)->closing && !cast(self)->paused);
+}
+
+static PyObject *
+transport_start_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_start_reading(cast(self)));
+}
+
+/* ---- protocol and information */
+
+PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol, /)\n--\n\n"
+                               "Give the connection to another protocol, plain or buffered.\n\n"
+                               "Stands for asyncio's BaseTransport.set_protocol().");
+
+static PyObject *
+transport_set_protocol(PyObject *self, PyObject *protocol)
+{
+    return none_or_error(pa_transport_set_protocol(cast(self), protocol));
+}
+
+static PyObject *
+object_or_none(PyObject *obj)
+{
+    return Py_NewRef(obj == NULL ? Py_None : obj);
+}
+
+PyDoc_STRVAR(get_protocol_doc, "get_protocol($self, /)\n--\n\n"
+                               "Return the protocol; None once the connection is lost.\n\n"
+                               "Stands for asyncio's BaseTransport.get_protocol().");
+
+static PyObject *
+transport_get_protocol(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return object_or_none(cast(self)->protocol);
+}
+
+PyDoc_STRVAR(get_extra_info_doc,
+             "get_extra_info($self, /, name, default=None)\n--\n\n"
+             "Return information on the connection: 'socket', 'sockname', 'peername'.\n\n"
+             "default is returned for other names. Stands for asyncio's\n"
+             "BaseTransport.get_extra_info().");
+
+static PyObject *
+transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"name", "default", NULL};
+    PyObject *name, *fallback = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", keywords, &name,
+                                     &fallback)) {
+        return NULL;
+    }
+    PyObject *value = pa_transport_extra_get(cast(self), name);
+    if (value == NULL && !PyErr_Occurred()) {
+        value = Py_NewRef(fallback);
+    }
+    return value;
+}
+
+/* ---- closing */
+
+PyDoc_STRVAR(is_closing_doc, "is_closing($self, /)\n--\n\n"
+                             "Return True when closing or closed.\n\n"
+                             "Stands for asyncio's BaseTransport.is_closing().");
+
+static PyObject *
+transport_is_closing(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(cast(self)->closing);
+}
+
+PyDoc_STRVAR(close_doc, "close($self, /)\n--\n\n"
+                        "Stop receiving, send what is queued, then call connection_lost(None).\n\n"
+                        "Stands for asyncio's BaseTransport.close().");
+
+static PyObject *
+transport_close(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_close(cast(self)));
+}
+
+PyDoc_STRVAR(abort_doc, "abort($self, /)\n--\n\n"
+                        "Drop what is queued and close; connection_lost(None) is called soon.\n\n"
+                        "Stands for asyncio's WriteTransport.abort().");
+
+static PyObject *
+transport_abort(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_abort(cast(self)));
+}
+
+static PyObject *
+transport_force_close(PyObject *self, PyObject *exc)
+{
+    return none_or_error(pa_transport_force_close(cast(self), exc));
+}
+
+static PyObject *
+transport_fatal_error(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"exc", "message", NULL};
+    const char *message = "Fatal error on transport";
+    PyObject *exc;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|s:_fatal_error", keywords, &exc, &message)) {
+        return NULL;
+    }
+    return none_or_error(pa_transport_fatal_error(cast(self), exc, message));
+}
+
+static PyObject *
+transport_call_connection_lost(PyObject *self, PyObject *exc)
+{
+    return none_or_error(pa_transport_lose(cast(self), exc));
+}
+
+/* ---- sendfile */
+
+static PyObject *
+transport_make_empty_waiter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    PaTransport *t = cast(self);
+    if (t->empty_waiter != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
+        return NULL;
+    }
+    if (pa_transport_flush(t) < 0) {
+        return NULL;
+    }
+    /* sendfile() watches the descriptor itself while reading is paused. */
+    pa_transport_watch(t, true);
+    pa_transport_lend_descriptor(t, true);
+    t->empty_waiter = pa_future_new(&t->member.loop->sched);
+    if (t->empty_waiter != NULL && t->queue.count == 0) {
+        PyObject *result = PyObject_CallMethodOneArg(
+            t->empty_waiter, pa_transport_state(t)->names.set_result, Py_None);
+        if (result == NULL) {
+            return NULL;
+        }
+        Py_DECREF(result);
+    }
+    return Py_XNewRef(t->empty_waiter);
+}
+
+static PyObject *
+transport_reset_empty_waiter(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    Py_CLEAR(cast(self)->empty_waiter);
+    pa_transport_lend_descriptor(cast(self), false);
+    Py_RETURN_NONE;
+}
+
+/* ---- repr */
+
+static bool
+has_live_loop(const PaTransport *t)
+{
+    return !t->lost && !t->member.loop->sched.closed;
+}
+
+PyObject *
+pa_transport_repr(PyObject *self)
+{
+    PaTransport *t = cast(self);
+    PyObject *name = PyType_GetName(Py_TYPE(self));
+    if (name == NULL) {
+        return NULL;
+    }
+    const char *state = t->lost ? " closed" : t->closing ? " closing" : "";
+    PyObject *text;
+    if (has_live_loop(t)) {
+        text = PyUnicode_FromFormat("<%U%s fd=%d read=%s write=<%s, bufsize=%zu>>", name, state,
+                                    t->fd, t->reading ? "polling" : "idle",
+                                    t->write_blocked ? "polling" : "idle", t->queue.size);
+    }
+    else {
+        text = PyUnicode_FromFormat("<%U%s fd=%d>", name, state, t->fd);
+    }
+    Py_DECREF(name);
+    return text;
+}
+
+/* ---- private attributes */
+
+static PyObject *
+get_loop(PyObject *self, void *Py_UNUSED(closure))
+{
+    return object_or_none(cast(self)->lost ? NULL : (PyObject *)cast(self)->member.loop);
+}
+
+static PyObject *
+get_sock(PyObject *self, void *Py_UNUSED(closure))
+{
+    return cast(self)->lost ? Py_NewRef(Py_None) : pa_transport_socket(cast(self));
+}
+
+static PyObject *
+get_extra(PyObject *self, void *Py_UNUSED(closure))
+{
+    return Py_XNewRef(pa_transport_extra_dict(cast(self)));
+}
+
+static PyObject *
+get_protocol(PyObject *self, void *Py_UNUSED(closure))
+{
+    return object_or_none(cast(self)->protocol);
+}
+
+static PyObject *
+get_protocol_connected(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_TRUE;
+}
+
+static PyObject *
+get_server(PyObject *self, void *Py_UNUSED(closure))
+{
+    return object_or_none(cast(self)->server);
+}
+
+static PyObject *
+get_empty_waiter(PyObject *self, void *Py_UNUSED(closure))
+{
+    return object_or_none(cast(self)->empty_waiter);
+}
+
+static PyObject *
+get_high_water(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(cast(self)->high_water);
+}
+
+static PyObject *
+get_low_water(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromSize_t(cast(self)->low_water);
+}
+
+#define FIELD(name) offsetof(PaTransport, name)
+
+PyMemberDef pa_transport_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, FIELD(weakrefs), READONLY, NULL},
+    {"_sock_fd", T_INT, FIELD(fd), READONLY, NULL},
+    {"_conn_lost", T_UINT, FIELD(conn_lost), READONLY, NULL},
+    {"_closing", T_BOOL, FIELD(closing), READONLY, NULL},
+    {"_paused", T_BOOL, FIELD(paused), READONLY, NULL},
+    {"_eof", T_BOOL, FIELD(eof_written), READONLY, NULL},
+    {"_protocol_paused", T_BOOL, FIELD(protocol_paused), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+PyGetSetDef pa_transport_getset[] = {
+    {"_loop", get_loop, NULL, NULL, NULL},
+    {"_sock", get_sock, NULL, NULL, NULL},
+    {"_extra", get_extra, NULL, NULL, NULL},
+    {"_protocol", get_protocol, NULL, NULL, NULL},
+    {"_protocol_connected", get_protocol_connected, NULL, NULL, NULL},
+    {"_server", get_server, NULL, NULL, NULL},
+    {"_empty_waiter", get_empty_waiter, NULL, NULL, NULL},
+    {"_high_water", get_high_water, NULL, NULL, NULL},
+    {"_low_water", get_low_water, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+#define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function)), METH_VARARGS | METH_KEYWORDS
+
+PyMethodDef pa_transport_methods[] = {
+    {"write", transport_write, METH_O, write_doc},
+    {"writelines", transport_writelines, METH_O, writelines_doc},
+    {"write_eof", transport_write_eof, METH_NOARGS, write_eof_doc},
+    {"can_write_eof", transport_can_write_eof, METH_NOARGS, can_write_eof_doc},
+    {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS,
+     get_write_buffer_size_doc},
+    {"get_write_buffer_limits", transport_get_write_buffer_limits, METH_NOARGS,
+     get_write_buffer_limits_doc},
+    {"set_write_buffer_limits", KEYWORDS(transport_set_write_buffer_limits),
+     set_write_buffer_limits_doc},
+    {"pause_reading", transport_pause_reading, METH_NOARGS, pause_reading_doc},
+    {"resume_reading", transport_resume_reading, METH_NOARGS, resume_reading_doc},
+    {"is_reading", transport_is_reading, METH_NOARGS, is_reading_doc},
+    {"set_protocol", transport_set_protocol, METH_O, set_protocol_doc},
+    {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},
+    {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},
+    {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},
+    {"close", transport_close, METH_NOARGS, close_doc},
+    {"abort", transport_abort, METH_NOARGS, abort_doc},
+    {"_start_reading", transport_start_reading, METH_NOARGS, NULL},
+    {"_force_close", transport_force_close, METH_O, NULL},
+    {"_fatal_error", KEYWORDS(transport_fatal_error), NULL},
+    {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL},
+    {"_make_empty_waiter", transport_make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", transport_reset_empty_waiter, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};

@@ -1,0 +1,34 @@
+/* net/queue.h: the write queue of a transport: bytes objects that wait to be sent, in order.
+ *
+ * The chunks lie next to each other from `head` on, so that one sendmsg() takes them all. Of the
+ * first chunk `offset` bytes are sent already. A few chunks fit without an allocation. Chunks are
+ * never empty, so size is 0 exactly when count is. */
+#ifndef PA_NET_QUEUE_H
+#define PA_NET_QUEUE_H
+
+#include "base/compat.h" // first: Python.h decides which system interfaces are declared
+
+#include <sys/uio.h>
+
+#define PA_QUEUE_INLINE 4
+
+typedef struct {
+    PyObject **chunks; // heap array of owned bytes; NULL while `few` serves
+    PyObject *few[PA_QUEUE_INLINE];
+    uint32_t capacity; // of chunks
+    uint32_t head;
+    uint32_t count;
+    size_t offset;
+    size_t size; // bytes not sent yet
+} PaQueue;
+
+/* Takes a new reference to the non-empty bytes. 0, or -1 with MemoryError. */
+int pa_queue_push(PaQueue *queue, PyObject *bytes);
+/* Describes the first chunks, at most `room` of them; returns how many. */
+int pa_queue_peek(const PaQueue *queue, struct iovec *iov, int room);
+/* Drops the first `sent` bytes, which must be there. */
+void pa_queue_consume(PaQueue *queue, size_t sent);
+void pa_queue_clear(PaQueue *queue);
+int pa_queue_traverse(PaQueue *queue, visitproc visit, void *arg);
+
+#endif

@@ -1,0 +1,268 @@
+/* net/read.c: from a readable descriptor to the protocol. The only file that receives.
+ *
+ * A read goes into the loop's shared buffer and is copied into an exactly sized bytes; a connection
+ * that sends much at a time has its bytes received into directly. Buffered protocols receive into
+ * their own memory, asyncio's stream readers through streams.c. A read that filled its buffer is
+ * followed by another, a few times at most, so that one busy connection cannot starve the others.
+ * What the protocol wrote meanwhile is sent when its method returns. */
+#include "net/transport.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#define READS_PER_EVENT 4
+/* From this size of the last read on, bytes are filled directly: a copy costs more than shrinking. */
+#define LARGE_READ ((Py_ssize_t)64 * 1024)
+
+/* What a read came to: the rest of this file goes by it. */
+typedef enum { READ_DONE, READ_AGAIN, READ_EXIT = -1 } ReadOutcome;
+
+/* Bytes received, 0 at the end of the stream, -1 with errno set. */
+static ssize_t
+receive(PaTransport *t, void *buffer, size_t size)
+{
+    ssize_t received;
+    do {
+        received = recv(t->fd, buffer, size, MSG_DONTWAIT);
+    } while (received < 0 && errno == EINTR);
+    return received;
+}
+
+static ReadOutcome
+outcome(int result)
+{
+    return result < 0 ? READ_EXIT : READ_DONE;
+}
+
+/* receive() has failed: nothing to read yet, or the end of the connection. */
+static ReadOutcome
+receive_failed(PaTransport *t)
+{
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return READ_DONE;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+}
+
+/* protocol.name(*args) with the writes of the method collected; they are sent before an exception
+ * of the method is dealt with, as asyncio would have sent them by then. New reference or NULL with
+ * the exception of the method, or of an exit during the flush. */
+static PyObject *
+call_protocol(PaTransport *t, PyObject *name, PyObject *arg)
+{
+    PyObject *args[] = {Py_NewRef(t->protocol), arg};
+    t->in_callback = true;
+    PyObject *result = PyObject_VectorcallMethod(name, args, arg == NULL ? 1 : 2, NULL);
+    t->in_callback = false;
+    Py_DECREF(args[0]);
+    if (t->queue.count > 0 && !t->write_blocked) {
+        PyObject *exc = PyErr_GetRaisedException();
+        if (pa_transport_flush(t) < 0) {
+            Py_CLEAR(result);
+            Py_XDECREF(exc);
+        }
+        else if (exc != NULL) {
+            PyErr_SetRaisedException(exc);
+        }
+    }
+    return result;
+}
+
+static ReadOutcome
+read_eof(PaTransport *t)
+{
+    if (pa_transport_debug(t) && pa_transport_log_debug(t, "%r received EOF") < 0) {
+        return READ_EXIT;
+    }
+    PyObject *result = call_protocol(t, pa_transport_state(t)->names.eof_received, NULL);
+    int keep_open = -1;
+    if (result != NULL) {
+        keep_open = PyObject_IsTrue(result);
+        Py_DECREF(result);
+    }
+    if (keep_open < 0) {
+        return outcome(pa_transport_failed(t, "Fatal error: protocol.eof_received() call failed."));
+    }
+    if (keep_open) {
+        t->reading = false;
+        pa_transport_watch(t, true);
+        return READ_DONE;
+    }
+    return outcome(pa_transport_close(t));
+}
+
+/* ---- protocols that take bytes */
+
+static ReadOutcome
+deliver_steal(PaTransport *t, PyObject *data)
+{
+    PyObject *result = call_protocol(t, pa_transport_state(t)->names.data_received, data);
+    Py_DECREF(data);
+    if (result == NULL) {
+        return outcome(
+            pa_transport_failed(t, "Fatal error: protocol.data_received() call failed."));
+    }
+    Py_DECREF(result);
+    return READ_DONE;
+}
+
+/* Receives into the bytes that the protocol will get. */
+static ReadOutcome
+read_large(PaTransport *t)
+{
+    PyObject *data = PyBytes_FromStringAndSize(NULL, PA_READ_BUFFER_SIZE);
+    if (data == NULL) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    ssize_t received = receive(t, PyBytes_AS_STRING(data), PA_READ_BUFFER_SIZE);
+    t->large_reads = received >= LARGE_READ;
+    if (received <= 0) {
+        int code = errno;
+        Py_DECREF(data);
+        errno = code;
+        return received == 0 ? read_eof(t) : receive_failed(t);
+    }
+    if (_PyBytes_Resize(&data, received) < 0) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    ReadOutcome delivered = deliver_steal(t, data);
+    return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
+}
+
+static ReadOutcome
+deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
+{
+    if (t->kind == PA_PROTOCOL_STREAM) {
+        int fed = pa_stream_feed(t, buffer, size);
+        if (fed < 0) {
+            return outcome(
+                pa_transport_failed(t, "Fatal error: protocol.data_received() call failed."));
+        }
+        if (fed) {
+            return READ_DONE;
+        }
+    }
+    PyObject *data = PyBytes_FromStringAndSize(buffer, size);
+    if (data == NULL) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    return deliver_steal(t, data);
+}
+
+static ReadOutcome
+read_data(PaTransport *t)
+{
+    if (t->large_reads && t->kind == PA_PROTOCOL_PLAIN) {
+        return read_large(t);
+    }
+    char *buffer = pa_loop_read_buffer(t->member.loop);
+    if (buffer == NULL) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    ssize_t received = receive(t, buffer, PA_READ_BUFFER_SIZE);
+    if (received <= 0) {
+        return received == 0 ? read_eof(t) : receive_failed(t);
+    }
+    t->large_reads = received >= LARGE_READ;
+    ReadOutcome delivered = deliver_copy(t, buffer, received);
+    return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
+}
+
+/* ---- buffered protocols */
+
+/* protocol.get_buffer(-1), which must not be empty. New reference. */
+static PyObject *
+get_buffer(PaTransport *t)
+{
+    PyObject *hint = PyLong_FromLong(-1);
+    if (hint == NULL) {
+        return NULL;
+    }
+    PyObject *buffer = call_protocol(t, pa_transport_state(t)->names.get_buffer, hint);
+    Py_DECREF(hint);
+    if (buffer == NULL) {
+        return NULL;
+    }
+    Py_ssize_t size = PyObject_Size(buffer);
+    if (size == 0) {
+        PyErr_SetString(PyExc_RuntimeError, "get_buffer() returned an empty buffer");
+    }
+    if (size <= 0) {
+        Py_CLEAR(buffer);
+    }
+    return buffer;
+}
+
+static int
+view_writable(PyObject *buffer, Py_buffer *view)
+{
+    if (PyObject_GetBuffer(buffer, view, PyBUF_WRITABLE) == 0) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "recv_into() argument 1 must be read-write bytes-like object, not %.50s",
+                 Py_TYPE(buffer)->tp_name);
+    return -1;
+}
+
+static ReadOutcome
+updated(PaTransport *t, Py_ssize_t received)
+{
+    PyObject *count = PyLong_FromSsize_t(received);
+    PyObject *result = NULL;
+    if (count != NULL) {
+        result = call_protocol(t, pa_transport_state(t)->names.buffer_updated, count);
+        Py_DECREF(count);
+    }
+    if (result == NULL) {
+        return outcome(
+            pa_transport_failed(t, "Fatal error: protocol.buffer_updated() call failed."));
+    }
+    Py_DECREF(result);
+    return READ_DONE;
+}
+
+static ReadOutcome
+read_buffered(PaTransport *t)
+{
+    PyObject *buffer = get_buffer(t);
+    if (buffer == NULL) {
+        return outcome(pa_transport_failed(t, "Fatal error: protocol.get_buffer() call failed."));
+    }
+    if (t->conn_lost) { /* get_buffer() aborted: the descriptor still waits for its close */
+        Py_DECREF(buffer);
+        return READ_DONE;
+    }
+    Py_buffer view;
+    if (view_writable(buffer, &view) < 0) {
+        Py_DECREF(buffer);
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    Py_ssize_t room = view.len;
+    ssize_t received = receive(t, view.buf, (size_t)room);
+    int code = errno;
+    PyBuffer_Release(&view);
+    Py_DECREF(buffer);
+    if (received < 0) {
+        errno = code;
+        return receive_failed(t);
+    }
+    if (received == 0) {
+        return read_eof(t);
+    }
+    ReadOutcome delivered = updated(t, received);
+    return delivered == READ_DONE && received == room ? READ_AGAIN : delivered;
+}
+
+int
+pa_transport_read_ready(PaTransport *t)
+{
+    for (int i = 0; i < READS_PER_EVENT && t->reading && !t->conn_lost; i++) {
+        ReadOutcome result = t->kind == PA_PROTOCOL_BUFFERED ? read_buffered(t) : read_data(t);
+        if (result != READ_AGAIN) {
+            return result == READ_EXIT ? -1 : 0;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,215 @@
+/* net/streams.c: feeding asyncio's StreamReader from C.
+ *
+ * A protocol that is exactly asyncio.StreamReaderProtocol with an exact asyncio.StreamReader gets
+ * its bytes put where StreamReader.feed_data() would put them, with the same flow control, without
+ * the Python calls in between. The truth stays in the reader's own attributes. Whatever is not as
+ * expected (an overridden method, a missing attribute, end of file fed before) makes
+ * pa_stream_feed() return 0, and the protocol's data_received() is called as for any other. */
+#include "net/transport.h"
+#include "sched/task.h"
+
+#include <string.h>
+
+/* Whether obj.name is still the function that its class has from asyncio. */
+static bool
+is_original(PyObject *obj, PyObject *name, PyObject *original)
+{
+    PyObject *method = PyObject_GetAttr(obj, name);
+    if (method == NULL) {
+        PyErr_Clear();
+        return false;
+    }
+    bool same = PyMethod_Check(method) && PyMethod_GET_FUNCTION(method) == original;
+    Py_DECREF(method);
+    return same;
+}
+
+bool
+pa_stream_recognise(PaState *st, PyObject *protocol)
+{
+    return Py_TYPE(protocol) == (PyTypeObject *)st->asyncio.StreamReaderProtocol &&
+           is_original(protocol, st->names.data_received, st->asyncio.stream_data_received);
+}
+
+/* The reader that the protocol feeds: 1 with a new reference, or NULL when it is gone and the data
+ * is to be dropped; 0 when this is not asyncio's arrangement. */
+static int
+find_reader(PaState *st, PyObject *protocol, PyObject **reader)
+{
+    *reader = NULL;
+    PyObject *ref = PyObject_GetAttr(protocol, st->names._stream_reader_wr);
+    if (ref == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    int found = 0;
+    if (ref == Py_None) {
+        found = 1;
+    }
+    else if (PyWeakref_CheckRefExact(ref)) {
+        found = pa_weakref_get(ref, reader) >= 0;
+    }
+    Py_DECREF(ref);
+    if (*reader != NULL &&
+        (Py_TYPE(*reader) != (PyTypeObject *)st->asyncio.StreamReader ||
+         !is_original(*reader, st->names.feed_data, st->asyncio.stream_feed_data))) {
+        Py_CLEAR(*reader);
+        found = 0;
+    }
+    return found;
+}
+
+/* Appends to the reader's bytearray. 1, 0 when there is none to append to, -1 with an exception. */
+static int
+append(PaState *st, PyObject *reader, const char *data, Py_ssize_t size, Py_ssize_t *total)
+{
+    PyObject *buffer = PyObject_GetAttr(reader, st->names._buffer);
+    if (buffer == NULL) {
+        PyErr_Clear();
+        return 0;
+    }
+    int result = 0;
+    if (PyByteArray_CheckExact(buffer)) {
+        Py_ssize_t old = PyByteArray_GET_SIZE(buffer);
+        result = PyByteArray_Resize(buffer, old + size) < 0 ? -1 : 1;
+        if (result > 0) {
+            memcpy(PyByteArray_AS_STRING(buffer) + old, data, (size_t)size);
+            *total = old + size;
+        }
+    }
+    Py_DECREF(buffer);
+    return result;
+}
+
+/* What StreamReader._wakeup_waiter() does. */
+static int
+wake(PaState *st, PyObject *reader)
+{
+    PyObject *waiter = PyObject_GetAttr(reader, st->names._waiter);
+    if (waiter == NULL) {
+        return -1;
+    }
+    int result = 0;
+    if (waiter != Py_None) {
+        result = PyObject_SetAttr(reader, st->names._waiter, Py_None);
+        if (result == 0) {
+            result = pa_future_wake(st, waiter);
+        }
+    }
+    Py_DECREF(waiter);
+    return result;
+}
+
+/* transport.pause_reading() of whatever transport the reader knows; 1 when it paused, 0 when that
+ * cannot pause. */
+static int
+pause_transport(PaTransport *t, PyObject *transport)
+{
+    if (transport == (PyObject *)t) {
+        return pa_transport_pause_reading(t) < 0 ? -1 : 1;
+    }
+    PyObject *result =
+        PyObject_CallMethodNoArgs(transport, pa_transport_state(t)->names.pause_reading);
+    if (result != NULL) {
+        Py_DECREF(result);
+        return 1;
+    }
+    if (!PyErr_ExceptionMatches(PyExc_NotImplementedError)) {
+        return -1;
+    }
+    PyErr_Clear();
+    return 0;
+}
+
+/* The reader holds more than twice its limit: it stops its transport, unless it has already. */
+static int
+pause_reader(PaTransport *t, PyObject *reader)
+{
+    PaNames *names = &pa_transport_state(t)->names;
+    PyObject *transport = PyObject_GetAttr(reader, names->_transport);
+    PyObject *paused = transport == NULL ? NULL : PyObject_GetAttr(reader, names->_paused);
+    int result = paused == NULL ? -1 : PyObject_IsTrue(paused);
+    if (result == 0 && transport != Py_None) {
+        int stopped = pause_transport(t, transport);
+        if (stopped < 0) {
+            result = -1;
+        }
+        else if (stopped) {
+            result = PyObject_SetAttr(reader, names->_paused, Py_True);
+        }
+        else {
+            result = PyObject_SetAttr(reader, names->_transport, Py_None);
+        }
+    }
+    Py_XDECREF(paused);
+    Py_XDECREF(transport);
+    return result < 0 ? -1 : 0;
+}
+
+static int
+check_limit(PaTransport *t, PyObject *reader, Py_ssize_t total)
+{
+    PyObject *limit = PyObject_GetAttr(reader, pa_transport_state(t)->names._limit);
+    if (limit == NULL) {
+        return -1;
+    }
+    int overflow = 0;
+    long long value =
+        PyLong_CheckExact(limit) ? PyLong_AsLongLongAndOverflow(limit, &overflow) : -1;
+    bool above;
+    if (value >= 0 && value <= PY_SSIZE_T_MAX / 2) {
+        above = total > 2 * (Py_ssize_t)value;
+    }
+    else if (overflow > 0 || value > 0) {
+        above = false;
+    }
+    else {
+        double number = PyFloat_AsDouble(limit);
+        above = (double)total > 2 * number;
+        if (PyErr_Occurred()) {
+            Py_DECREF(limit);
+            return -1;
+        }
+    }
+    Py_DECREF(limit);
+    return above ? pause_reader(t, reader) : 0;
+}
+
+static int
+feed(PaTransport *t, PyObject *reader, const char *data, Py_ssize_t size)
+{
+    PaState *st = pa_transport_state(t);
+    PyObject *eof = PyObject_GetAttr(reader, st->names._eof);
+    if (eof != Py_False) {
+        PyErr_Clear();
+        Py_XDECREF(eof);
+        return 0;
+    }
+    Py_DECREF(eof);
+    Py_ssize_t total = 0;
+    int appended = append(st, reader, data, size, &total);
+    if (appended <= 0) {
+        return appended;
+    }
+    if (wake(st, reader) < 0 || check_limit(t, reader, total) < 0) {
+        return -1;
+    }
+    return 1;
+}
+
+int
+pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size)
+{
+    PaState *st = pa_transport_state(t);
+    PyObject *protocol = t->protocol;
+    PyObject *reader;
+    if (!pa_stream_recognise(st, protocol) || !find_reader(st, protocol, &reader)) {
+        return 0;
+    }
+    if (reader == NULL) {
+        return 1; /* nobody can read it any more */
+    }
+    int result = feed(t, reader, data, size);
+    Py_DECREF(reader);
+    return result;
+}

@@ -1,0 +1,170 @@
+/* net/transport.h: PaTransport, a connected stream socket (TCP or unix) and its protocol.
+ *
+ * libuv tells when the descriptor is ready; read.c and write.c make the system calls, and no other
+ * file does. The flags follow asyncio's selector transport:
+ *   conn_lost   counts from the moment connection_lost() is scheduled; nothing is read or written
+ *   closing     close() or abort() was called, or an error came
+ *   lost        connection_lost() has been called, the descriptor is closed
+ * Any call into Python may close the transport: look at these flags after it, and hold a reference
+ * to the transport across it. Functions that return int return 0, or -1 with an exception. */
+#ifndef PA_NET_TRANSPORT_H
+#define PA_NET_TRANSPORT_H
+
+#include "base/addr.h"
+#include "loop/poll.h"
+#include "net/queue.h"
+
+#include <structmember.h> // PyMemberDef of 3.11
+
+typedef enum {
+    PA_PROTOCOL_PLAIN,    // data_received(bytes)
+    PA_PROTOCOL_BUFFERED, // get_buffer() and buffer_updated()
+    PA_PROTOCOL_STREAM,   // exactly asyncio's StreamReaderProtocol: streams.c feeds its reader
+} PaProtocolKind;
+
+typedef struct PaTransport PaTransport;
+
+struct PaTransport {
+    PaMember member; // first
+    PaPoll poll;
+    PyObject *weakrefs;
+
+    PyObject *protocol;      // owned, NULL once lost
+    PyObject *server;        // owned or NULL: told when the transport comes and goes
+    PyObject *sock;          // owned socket.socket; NULL until somebody asks an accepted one for it
+    PyObject *extra;         // owned dict of get_extra_info(), made when first asked, or NULL
+    PyObject *given_context; // owned: of the constructor (3.15), or NULL
+    PyObject *read_context;  // owned: in which the protocol is called when the socket is ready
+    PyObject *empty_waiter;  // owned: sendfile's future for an empty queue, or NULL
+
+    PaIpAddr local, peer; // for sockname and peername, unless in `extra`
+    int fd;               // kept after the close, as _sock_fd
+    int family, type, proto;
+
+    PaQueue queue;
+    size_t high_water, low_water; // bytes in the queue
+    PaTransport *flush_previous, *flush_next;
+
+    unsigned int conn_lost;
+    uint8_t kind;   // PaProtocolKind
+    bool attached;  // constructed: the descriptor and the server are ours to release
+    bool poll_open; // between pa_poll_open() and pa_poll_close()
+    bool closing;
+    bool lost;
+    bool paused;          // pause_reading()
+    bool reading;         // the reader is registered; is still so after pause is lifted
+    bool large_reads;     // the last read filled a good part of the buffer
+    bool in_callback;     // inside a call to the protocol after which the queue is flushed
+    bool eof_written;     // write_eof()
+    bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
+    bool protocol_paused; // pause_writing() was called
+    bool flush_linked;    // in the loop's list of transports with writes waiting
+};
+
+/* ---- transport.c: the life of a transport */
+
+/* What a listener knows of a connection that it accepted. All borrowed. */
+typedef struct {
+    int family, type, proto; // of the listening socket, and so of the new one
+    const struct sockaddr *peer;
+    socklen_t peer_length;
+    PyObject *sock;    // socket.socket that owns the descriptor already, or NULL
+    PyObject *server;  // or None
+    PyObject *context; // given to the transport (3.15), or NULL
+} PaAcceptInfo;
+
+/* A transport for an accepted descriptor, without a Python socket object; closes the descriptor
+ * on failure. New reference. */
+PyObject *pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info,
+                                    PyObject *protocol);
+
+int pa_transport_set_protocol(PaTransport *t, PyObject *protocol);
+int pa_transport_start_reading(PaTransport *t);
+int pa_transport_pause_reading(PaTransport *t);
+int pa_transport_resume_reading(PaTransport *t);
+int pa_transport_close(PaTransport *t);
+int pa_transport_abort(PaTransport *t);
+/* Drops what is queued and schedules connection_lost(exc); exc may be None. Borrows exc. */
+int pa_transport_force_close(PaTransport *t, PyObject *exc);
+/* Logs an OSError in debug mode, reports anything else, and force-closes. Borrows exc. */
+int pa_transport_fatal_error(PaTransport *t, PyObject *exc, const char *message);
+/* The same for the raised exception, except that an exit stays raised: -1. */
+int pa_transport_failed(PaTransport *t, const char *message);
+/* Reports the raised exception of a protocol's method and goes on. 0, or -1 with an exit raised. */
+int pa_transport_report(PaTransport *t, const char *message);
+/* logger.debug(format, transport) */
+int pa_transport_log_debug(PaTransport *t, const char *format);
+/* connection_lost(exc) and the end of the transport; once. exc may be None. */
+int pa_transport_lose(PaTransport *t, PyObject *exc);
+/* Brings the watched events in line. A paused transport goes on being watched until data comes,
+ * because libuv needs two system calls to stop and start; `exactly` stops it at once. */
+void pa_transport_watch(PaTransport *t, bool exactly);
+/* Lets add_writer() have the descriptor, for sendfile(), or ends that. */
+void pa_transport_lend_descriptor(PaTransport *t, bool lend);
+
+/* ---- extra.c: what get_extra_info() knows */
+
+/* A new non-blocking socket.socket that owns fd; a closed one for fd -1. */
+PyObject *pa_socket_new(PaState *st, int family, int type, int proto, int fd);
+/* Its attributes family, type and proto. */
+int pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto);
+/* New reference to the socket.socket, made now if need be. NULL with an exception. */
+PyObject *pa_transport_socket(PaTransport *t);
+/* New reference, or NULL without an exception when there is no such information. */
+PyObject *pa_transport_extra_get(PaTransport *t, PyObject *name);
+/* Fills the dict with everything. Borrowed, NULL with an exception. */
+PyObject *pa_transport_extra_dict(PaTransport *t);
+/* Remembers both addresses while the descriptor is open. peer NULL: asks the kernel. */
+int pa_transport_keep_addresses(PaTransport *t, const struct sockaddr *peer, socklen_t length);
+
+/* ---- read.c */
+
+/* The descriptor is readable. -1 only with an exit raised. */
+int pa_transport_read_ready(PaTransport *t);
+
+/* ---- write.c */
+
+int pa_transport_write(PaTransport *t, PyObject *data);
+int pa_transport_writelines(PaTransport *t, PyObject *lines);
+int pa_transport_write_eof(PaTransport *t);
+/* Sends what is queued, if the socket takes it. A failure is a fatal error; -1 only with an exit. */
+int pa_transport_flush(PaTransport *t);
+/* The descriptor is writable. */
+int pa_transport_write_ready(PaTransport *t);
+/* Calls pause_writing() if the queue is above the high-water mark. */
+int pa_transport_maybe_pause(PaTransport *t);
+/* Takes the transport out of the loop's list of those with writes waiting. */
+void pa_transport_flush_unlink(PaTransport *t);
+
+/* ---- streams.c */
+
+/* Whether the protocol and its reader are asyncio's own, with nothing overridden. */
+bool pa_stream_recognise(PaState *st, PyObject *protocol);
+/* Gives the bytes to the protocol's StreamReader: 1 when done, 0 when data_received() has to be
+ * called after all, -1 with an exception. */
+int pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size);
+
+/* ---- methods.c, listener.c */
+
+extern PyMethodDef pa_transport_methods[];
+extern PyGetSetDef pa_transport_getset[];
+extern PyMemberDef pa_transport_members[];
+PyObject *pa_transport_repr(PyObject *self);
+
+int pa_listener_init_type(PyObject *module, PaState *st);
+/* SocketTransport and Listener. */
+int pa_net_init_types(PyObject *module, PaState *st);
+
+static inline PaState *
+pa_transport_state(const PaTransport *t)
+{
+    return t->member.loop->sched.st;
+}
+
+static inline bool
+pa_transport_debug(const PaTransport *t)
+{
+    return t->member.loop->sched.debug;
+}
+
+#endif

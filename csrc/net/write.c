@@ -1,0 +1,516 @@
+/* net/write.c: from write() to the kernel. The only file that sends.
+ *
+ * write() queues a reference to the bytes; what one callback or one batch wrote leaves as one
+ * vectored system call: when the protocol's method returns, or before the loop polls (flush_all).
+ * It leaves inside write() when the queue is above the high-water mark, when the data is not
+ * immutable bytes, and when no poll of this thread's loop will come. A full socket sets
+ * write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these functions, a queue
+ * that is not blocked is either empty or will be flushed. */
+#include "net/transport.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#ifdef IOV_MAX
+#define CHUNKS_PER_CALL IOV_MAX
+#else
+#define CHUNKS_PER_CALL 1024
+#endif
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0
+#endif
+
+/* ---- sending */
+
+/* Bytes sent, -1 with errno set. */
+static ssize_t
+send_vector(PaTransport *t, struct iovec *iov, int count)
+{
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    ssize_t sent;
+    do {
+        sent = count == 1 ? send(t->fd, iov[0].iov_base, iov[0].iov_len, flags)
+                          : sendmsg(t->fd, &message, flags);
+    } while (sent < 0 && errno == EINTR);
+    return sent;
+}
+
+static void
+block(PaTransport *t)
+{
+    t->write_blocked = true;
+    pa_transport_watch(t, false);
+}
+
+/* Sends the queue, then `more` if it is given and all before it went out; *more_sent is how much of
+ * it did. Blocks the queue when the socket is full. 0, or -1 with OSError. */
+static int
+send_queue(PaTransport *t, const Py_buffer *more, size_t *more_sent)
+{
+    struct iovec iov[CHUNKS_PER_CALL];
+    size_t more_size = more == NULL ? 0 : (size_t)more->len;
+    while (t->queue.size + more_size > 0) {
+        int count = pa_queue_peek(&t->queue, iov, CHUNKS_PER_CALL - 1);
+        size_t wanted = 0;
+        for (int i = 0; i < count; i++) {
+            wanted += iov[i].iov_len;
+        }
+        if (more_size > 0 && wanted == t->queue.size) {
+            iov[count].iov_base = more->buf;
+            iov[count].iov_len = more_size;
+            count++;
+            wanted += more_size;
+        }
+        ssize_t sent = send_vector(t, iov, count);
+        if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        size_t left = sent < 0 ? 0 : (size_t)sent;
+        bool full = left < wanted;
+        size_t of_queue = left < t->queue.size ? left : t->queue.size;
+        pa_queue_consume(&t->queue, of_queue);
+        if (left > of_queue) {
+            *more_sent = left - of_queue;
+            more_size = 0;
+        }
+        if (full) {
+            block(t);
+            return 0;
+        }
+    }
+    return 0;
+}
+
+/* send_queue() has failed outside of a poll. */
+static int
+write_failed(PaTransport *t)
+{
+    return pa_transport_failed(t, "Fatal write error on socket transport");
+}
+
+/* ---- the loop's list of transports with writes waiting */
+
+void
+pa_transport_flush_unlink(PaTransport *t)
+{
+    if (!t->flush_linked) {
+        return;
+    }
+    PaLoop *loop = t->member.loop;
+    if (t->flush_previous != NULL) {
+        t->flush_previous->flush_next = t->flush_next;
+    }
+    else {
+        loop->flush_head = t->flush_next;
+    }
+    if (t->flush_next != NULL) {
+        t->flush_next->flush_previous = t->flush_previous;
+    }
+    else {
+        loop->flush_tail = t->flush_previous;
+    }
+    t->flush_previous = t->flush_next = NULL;
+    t->flush_linked = false;
+}
+
+/* Whoever is called here may write again, to this or another transport: that goes to the end of the
+ * list and is sent as well. */
+static void
+flush_all(PaLoop *loop)
+{
+    while (loop->flush_head != NULL) {
+        PaTransport *t = (PaTransport *)Py_NewRef((PyObject *)loop->flush_head);
+        if (pa_transport_flush(t) < 0) {
+            pa_loop_callback_failed(loop, "Exception while sending what was written");
+        }
+        Py_DECREF(t);
+    }
+    loop->flush = NULL;
+}
+
+static void
+flush_link(PaTransport *t)
+{
+    PaLoop *loop = t->member.loop;
+    t->flush_linked = true;
+    t->flush_previous = loop->flush_tail;
+    t->flush_next = NULL;
+    if (t->flush_previous != NULL) {
+        t->flush_previous->flush_next = t;
+    }
+    else {
+        loop->flush_head = t;
+    }
+    loop->flush_tail = t;
+    loop->flush = flush_all;
+    pa_loop_poll_soon(loop);
+}
+
+int
+pa_transport_flush(PaTransport *t)
+{
+    pa_transport_flush_unlink(t);
+    if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
+        return 0;
+    }
+    return send_queue(t, NULL, NULL) < 0 ? write_failed(t) : 0;
+}
+
+/* ---- flow control */
+
+/* protocol.name(); what it raises is reported under `message`. */
+static int
+tell_protocol(PaTransport *t, PyObject *name, const char *message)
+{
+    PyObject *protocol = Py_NewRef(t->protocol);
+    PyObject *result = PyObject_CallMethodNoArgs(protocol, name);
+    Py_DECREF(protocol);
+    if (result == NULL) {
+        return pa_transport_report(t, message);
+    }
+    Py_DECREF(result);
+    return 0;
+}
+
+int
+pa_transport_maybe_pause(PaTransport *t)
+{
+    if (t->queue.size <= t->high_water || t->protocol_paused || t->protocol == NULL) {
+        return 0;
+    }
+    t->protocol_paused = true;
+    return tell_protocol(t, pa_transport_state(t)->names.pause_writing,
+                         "protocol.pause_writing() failed");
+}
+
+static int
+maybe_resume(PaTransport *t)
+{
+    if (t->queue.size > t->low_water || !t->protocol_paused || t->protocol == NULL) {
+        return 0;
+    }
+    t->protocol_paused = false;
+    return tell_protocol(t, pa_transport_state(t)->names.resume_writing,
+                         "protocol.resume_writing() failed");
+}
+
+/* ---- write() */
+
+/* A poll of the running loop will come and flush; it will not for a loop that does not run, and may
+ * come late for another thread's. */
+static bool
+flush_will_come(const PaTransport *t)
+{
+    return t->member.loop->sched.thread_id == PyThread_get_thread_ident();
+}
+
+/* After something was queued: now or later? */
+static int
+queued(PaTransport *t)
+{
+    if (!t->write_blocked) {
+        if (t->queue.size <= t->high_water && flush_will_come(t)) {
+            if (!t->in_callback && !t->flush_linked) {
+                flush_link(t);
+            }
+            return 0;
+        }
+        if (pa_transport_flush(t) < 0) {
+            return -1;
+        }
+    }
+    return pa_transport_maybe_pause(t);
+}
+
+/* Sends memory that may change after write() returns, behind what is queued; what the socket does
+ * not take is copied. */
+static int
+write_view(PaTransport *t, const Py_buffer *view)
+{
+    size_t sent = 0;
+    if (!t->write_blocked) {
+        pa_transport_flush_unlink(t);
+        if (send_queue(t, view, &sent) < 0) {
+            return write_failed(t);
+        }
+    }
+    Py_ssize_t left = view->len - (Py_ssize_t)sent;
+    if (left == 0 || t->conn_lost) {
+        return 0;
+    }
+    PyObject *rest = PyBytes_FromStringAndSize((char *)view->buf + sent, left);
+    if (rest == NULL) {
+        return -1;
+    }
+    int result = pa_queue_push(&t->queue, rest);
+    Py_DECREF(rest);
+    return result;
+}
+
+/* Writes any buffer but bytes. Memory that cannot be had contiguously fails as socket.send(). */
+static int
+write_buffer(PaTransport *t, PyObject *data)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return write_failed(t);
+    }
+    int result = view.len == 0 ? 0 : write_view(t, &view);
+    PyBuffer_Release(&view);
+    return result < 0 ? -1 : pa_transport_maybe_pause(t);
+}
+
+static int
+check_writable(PaTransport *t, const char *method)
+{
+    if (t->eof_written) {
+        PyErr_Format(PyExc_RuntimeError, "Cannot call %s() after write_eof()", method);
+        return -1;
+    }
+    if (t->empty_waiter != NULL) {
+        PyErr_Format(PyExc_RuntimeError, "unable to %s; sendfile is in progress", method);
+        return -1;
+    }
+    return 0;
+}
+
+/* Written to a lost connection: dropped, with a warning when the program does not notice. */
+static int
+dropped(PaTransport *t)
+{
+    PaState *st = pa_transport_state(t);
+    PyObject *threshold =
+        PyObject_GetAttrString(st->asyncio.constants, "LOG_THRESHOLD_FOR_CONNLOST_WRITES");
+    if (threshold == NULL) {
+        return -1;
+    }
+    long limit = PyLong_AsLong(threshold);
+    Py_DECREF(threshold);
+    if (limit == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    bool warn = (long)t->conn_lost >= limit;
+    t->conn_lost++;
+    if (!warn) {
+        return 0;
+    }
+    PyObject *result =
+        PyObject_CallMethod(st->asyncio.logger, "warning", "s", "socket.send() raised exception.");
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static void
+refuse_type(PyObject *data)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    const char *wanted = "a bytes, bytearray, or memoryview object";
+#else
+    const char *wanted = "a bytes-like object";
+#endif
+    PyObject *name = PyType_GetName(Py_TYPE(data));
+    if (name != NULL) {
+        PyErr_Format(PyExc_TypeError, "data argument must be %s, not %R", wanted, name);
+        Py_DECREF(name);
+    }
+}
+
+static int
+write_other(PaTransport *t, PyObject *data)
+{
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
+        refuse_type(data);
+        return -1;
+    }
+    if (check_writable(t, "write") < 0) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(data);
+    if (truth <= 0) {
+        return truth;
+    }
+    return t->conn_lost ? dropped(t) : write_buffer(t, data);
+}
+
+int
+pa_transport_write(PaTransport *t, PyObject *data)
+{
+    if (!PyBytes_CheckExact(data)) {
+        return write_other(t, data);
+    }
+    if (t->eof_written || t->empty_waiter != NULL) {
+        return check_writable(t, "write");
+    }
+    if (PyBytes_GET_SIZE(data) == 0) {
+        return 0;
+    }
+    if (t->conn_lost) {
+        return dropped(t);
+    }
+    return pa_queue_push(&t->queue, data) < 0 ? -1 : queued(t);
+}
+
+/* ---- writelines() */
+
+#if PY_VERSION_HEX >= 0x030c0000
+/* A list of exact bytes and contiguous-or-not memoryviews of everything else; TypeError before
+ * anything is written if an item is no buffer. New reference. */
+static PyObject *
+collect_lines(PyObject *lines)
+{
+    PyObject *list = PySequence_List(lines);
+    for (Py_ssize_t i = 0; list != NULL && i < PyList_GET_SIZE(list); i++) {
+        PyObject *line = PyList_GET_ITEM(list, i);
+        if (PyBytes_CheckExact(line)) {
+            continue;
+        }
+        PyObject *view = PyMemoryView_FromObject(line);
+        if (view == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SetItem(list, i, view);
+    }
+    return list;
+}
+
+int
+pa_transport_writelines(PaTransport *t, PyObject *lines)
+{
+    if (check_writable(t, "writelines") < 0) {
+        return -1;
+    }
+    int truth = PyObject_IsTrue(lines);
+    if (truth <= 0) {
+        return truth;
+    }
+    PyObject *list = collect_lines(lines);
+    if (list == NULL) {
+        return -1;
+    }
+    int result = t->conn_lost ? dropped(t) : 0;
+    for (Py_ssize_t i = 0; result == 0 && !t->conn_lost && i < PyList_GET_SIZE(list); i++) {
+        PyObject *line = PyList_GET_ITEM(list, i);
+        if (!PyBytes_CheckExact(line)) {
+            result = write_buffer(t, line);
+        }
+        else if (PyBytes_GET_SIZE(line) > 0) {
+            result = pa_queue_push(&t->queue, line);
+        }
+    }
+    Py_DECREF(list);
+    return result < 0 || t->conn_lost || t->queue.count == 0 ? result : queued(t);
+}
+#else
+/* asyncio's own of 3.11 joins the lines and writes the result. */
+int
+pa_transport_writelines(PaTransport *t, PyObject *lines)
+{
+    PyObject *empty = PyBytes_FromStringAndSize(NULL, 0);
+    PyObject *joined =
+        empty == NULL ? NULL
+                      : PyObject_CallMethodOneArg(empty, pa_transport_state(t)->names.join, lines);
+    Py_XDECREF(empty);
+    if (joined == NULL) {
+        return -1;
+    }
+    int result = pa_transport_write(t, joined);
+    Py_DECREF(joined);
+    return result;
+}
+#endif
+
+/* ---- the end of writing, and the writable event */
+
+static int
+shut_writing(PaTransport *t)
+{
+    if (shutdown(t->fd, SHUT_WR) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+int
+pa_transport_write_eof(PaTransport *t)
+{
+    if (t->closing || t->eof_written) {
+        return 0;
+    }
+    if (pa_transport_flush(t) < 0) {
+        return -1;
+    }
+    if (t->closing) {
+        return 0;
+    }
+    t->eof_written = true;
+    return t->queue.count == 0 ? shut_writing(t) : 0;
+}
+
+static int
+tell_empty_waiter(PaTransport *t, PyObject *name, PyObject *arg)
+{
+    if (t->empty_waiter == NULL) {
+        return 0;
+    }
+    PyObject *result = PyObject_CallMethodOneArg(t->empty_waiter, name, arg);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static int
+write_ready_failed(PaTransport *t)
+{
+    PyObject *exc = PyErr_GetRaisedException();
+    int result = -1;
+    if (pa_is_exit(exc)) {
+        PyErr_SetRaisedException(Py_NewRef(exc));
+    }
+    else if (pa_transport_fatal_error(t, exc, "Fatal write error on socket transport") == 0) {
+        result = tell_empty_waiter(t, pa_transport_state(t)->names.set_exception, exc);
+    }
+    Py_DECREF(exc);
+    return result;
+}
+
+/* The queue has drained: now what had to wait for it. */
+static int
+drained(PaTransport *t)
+{
+    pa_transport_watch(t, false);
+    if (tell_empty_waiter(t, pa_transport_state(t)->names.set_result, Py_None) < 0) {
+        return -1;
+    }
+    if (t->closing) {
+        t->conn_lost++;
+        return pa_transport_lose(t, Py_None);
+    }
+    return t->eof_written ? shut_writing(t) : 0;
+}
+
+int
+pa_transport_write_ready(PaTransport *t)
+{
+    if (t->conn_lost) {
+        return 0;
+    }
+    t->write_blocked = false;
+    if (send_queue(t, NULL, NULL) < 0) {
+        return write_ready_failed(t);
+    }
+    t->in_callback = true; /* what resume_writing() writes is sent below */
+    int result = maybe_resume(t);
+    t->in_callback = false;
+    if (result < 0 || pa_transport_flush(t) < 0) {
+        return -1;
+    }
+    if (t->queue.count > 0 || t->conn_lost) {
+        return 0;
+    }
+    return drained(t);
+}
