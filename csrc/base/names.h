@@ -16,6 +16,7 @@
     X(call_soon)                                                                                   \
     X(cancel)                                                                                      \
     X(context)                                                                                     \
+    X(done)                                                                                        \
     X(eager_start)                                                                                 \
     X(exception)                                                                                   \
     X(future)                                                                                      \

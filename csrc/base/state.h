@@ -10,6 +10,7 @@
 #include "base/compat.h"
 #include "base/freelist.h"
 #include "base/names.h"
+#include "base/pool.h"
 
 typedef struct {
 #define PA_DECLARE_NAME(name) PyObject *name;
@@ -70,8 +71,12 @@ typedef struct PaState {
     PyTypeObject *threadsafe_handle_type;
     PyTypeObject *future_type; // pyasync.Future: the overlay, or asyncio.Future in stock mode
     PyTypeObject *task_type;   // pyasync.Task: the overlay, or asyncio.Task in stock mode
-    PyTypeObject *wakeup_type; // a task's callback on the future that it awaits; NULL in stock mode
-    PyTypeObject *loop_type;   // _core.Loop
+    /* NULL in stock mode: a task's callback on the future that it awaits, its next step where a
+     * callable is needed, and what awaiting a future of ours runs. */
+    PyTypeObject *wakeup_type;
+    PyTypeObject *step_type;
+    PyTypeObject *future_iter_type;
+    PyTypeObject *loop_type; // _core.Loop
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
 
@@ -93,7 +98,8 @@ typedef struct PaState {
     PaFreelist handle_freelist;
     PaFreelist timer_handle_freelist;
     PaFreelist threadsafe_handle_freelist;
-    PaFreelist wakeup_freelist;
+    PaPool wakeup_pool;
+    PaPool future_iter_pool;
 
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
 } PaState;

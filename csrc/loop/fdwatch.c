@@ -234,6 +234,7 @@ add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, 
     if (handle == NULL) {
         return NULL;
     }
+    PyObject_GC_Track(handle);
     PaFdWatch *watch = watch_get(loop, fd);
     if (watch == NULL) {
         Py_DECREF(handle);

@@ -52,10 +52,13 @@ pa_loop_enter_quietly(PaLoop *loop)
 
 /* ---- the poll */
 
+/* It only ends the poll: due timers are found by their own clock afterwards. uv_stop(), because
+ * libuv may run it before it polls (the millisecond passed since uv_timer_start()), and would then
+ * sleep for ever. */
 static void
-timer_expired(uv_timer_t *Py_UNUSED(timer))
+timer_expired(uv_timer_t *timer)
 {
-    /* it only ends the poll: due timers are found by their own clock afterwards */
+    uv_stop(timer->loop);
 }
 
 /* Polls for at most `seconds`; 0 does not block, INFINITY waits for an event. */

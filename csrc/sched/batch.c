@@ -175,6 +175,7 @@ run_batch_debug(PaSched *sched, size_t todo)
         PaEntry entry = pa_ring_pop_steal(&sched->ring);
         PyObject *obj = pa_entry_object(&entry);
         err = run_entry_timed(sched, pa_entry_kind(&entry), obj, entry.arg);
+        pa_track_if_shared(obj);
         Py_DECREF(obj);
         Py_XDECREF(entry.arg);
     }
@@ -196,6 +197,7 @@ pa_sched_run_batch(PaSched *sched)
         PyObject *obj = pa_entry_object(&entry);
         if (kind == PA_ENTRY_HANDLE) {
             err = run_handle_entry(sched, obj);
+            pa_track_if_shared(obj);
         }
         else {
             err = run_task_entry(sched, kind, obj, entry.arg);

@@ -55,14 +55,16 @@ static PyObject *
 alloc(PyTypeObject *type, PaFreelist *freelist)
 {
     PyObject *self = pa_freelist_pop(freelist, type);
-    if (self != NULL) {
-        PyObject_GC_Track(self);
-        return self;
+    if (self == NULL) {
+        self = type->tp_alloc(type, 0);
+        if (self != NULL) {
+            PyObject_GC_UnTrack(self);
+        }
     }
-    return type->tp_alloc(type, 0);
+    return self;
 }
 
-/* Fills a cleared handle. args and callback are borrowed. */
+/* Fills a cleared, untracked handle. args and callback are borrowed. */
 static int
 fill(PaSched *sched, PaHandle *h, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
      PyObject *context)
@@ -143,6 +145,9 @@ pa_timer_handle_new(PaSched *sched, double when, PyObject *when_object, PyObject
     if (fill(sched, &timer->base, callback, args, nargs, context) < 0) {
         timer->scheduled = false;
         Py_CLEAR(self);
+    }
+    if (self != NULL) {
+        PyObject_GC_Track(self); // it lives in the heap, where nobody looks into it
     }
     return self;
 }
@@ -448,6 +453,9 @@ pa_handle_cancel(PyObject *self)
     }
     PaSched *sched = &((PaSchedObject *)h->loop)->sched;
     h->cancelled = true;
+    if (!PyObject_GC_IsTracked(self)) {
+        PyObject_GC_Track(self); // somebody else than the ring holds it, and keeps its context
+    }
     if (sched->debug) {
         /* The text keeps callback and arguments for "Executing <Handle ...> took ..." */
         PyObject *text = PyObject_Repr(self);

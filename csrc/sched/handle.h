@@ -30,7 +30,8 @@ typedef struct {
     bool scheduled;        // in the timer heap
 } PaTimerHandle;
 
-/* New handles. args are borrowed; context NULL or None means a copy of the current one. NULL with
+/* New handles. Those for the ring are not tracked by the collector yet (see ring.h); who keeps one
+ * anywhere else tracks it with PyObject_GC_Track(). args are borrowed; context NULL or None means a copy of the current one. NULL with
  * an exception on error. */
 PyObject *pa_handle_new(PaSched *sched, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *context);

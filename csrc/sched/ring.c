@@ -43,6 +43,7 @@ pa_ring_clear(PaRing *ring)
 {
     while (pa_ring_count(ring) > 0) {
         PaEntry entry = pa_ring_pop_steal(ring);
+        pa_track_if_shared(pa_entry_object(&entry));
         Py_DECREF(pa_entry_object(&entry));
         Py_XDECREF(entry.arg);
     }
@@ -64,7 +65,17 @@ pa_ring_traverse(PaRing *ring, visitproc visit, void *arg)
     size_t count = pa_ring_count(ring);
     for (size_t i = 0; i < count; i++) {
         PaEntry *entry = &ring->entries[(ring->head + i) & ring->mask];
-        Py_VISIT(pa_entry_object(entry));
+        PyObject *obj = pa_entry_object(entry);
+        if (Py_REFCNT(obj) == 1 && !PyObject_GC_IsTracked(obj)) {
+            /* nobody but the ring holds it: what it owns, the ring owns */
+            int err = Py_TYPE(obj)->tp_traverse(obj, visit, arg);
+            if (err != 0) {
+                return err;
+            }
+        }
+        else {
+            Py_VISIT(obj);
+        }
         Py_VISIT(entry->arg);
     }
     return 0;

@@ -5,6 +5,11 @@
  *   PA_ENTRY_STEP    obj is a pyasync Task, arg the exception to throw into it or NULL
  *   PA_ENTRY_WAKEUP  obj is a pyasync Task, arg the future that it waited for
  * The ring owns one reference to obj and to arg. The kind lives in the low bits of the pointer.
+ *
+ * A fresh Handle is not tracked by the garbage collector: most live only in the ring, and tracking
+ * a long queue makes the collector walk it again and again (100,000 call_soon(): 590 ns each
+ * tracked, 250 ns not). The ring's own traverse looks into the untracked ones, and one that somebody
+ * else holds when it leaves the ring is tracked then (pa_track_if_shared).
  * Used with the GIL held only; any thread that holds it may push. */
 #ifndef PA_SCHED_RING_H
 #define PA_SCHED_RING_H
@@ -41,6 +46,15 @@ static inline PyObject *
 pa_entry_object(const PaEntry *entry)
 {
     return (PyObject *)(entry->tagged & ~(uintptr_t)3);
+}
+
+/* For the holder of one reference to obj that is about to drop it. */
+static inline void
+pa_track_if_shared(PyObject *obj)
+{
+    if (Py_REFCNT(obj) > 1 && !PyObject_GC_IsTracked(obj)) {
+        PyObject_GC_Track(obj);
+    }
 }
 
 /* 0, or -1 with MemoryError. */

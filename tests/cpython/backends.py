@@ -64,14 +64,14 @@ def _load_asyncio() -> Backend:
 def _load_pyasync() -> Backend:
     import pyasync
 
-    notes = "".join(f"\n  {key}: {value}" for key, value in pyasync.build_info().items())
+    info = ", ".join(f"{key}: {value}" for key, value in pyasync.build_info().items())
     return Backend(
         name="pyasync",
         loop_class=pyasync.Loop,
         policy_class=pyasync.EventLoopPolicy if sys.version_info < (3, 16) else None,
         task_class=pyasync.Task,
         future_class=pyasync.Future,
-        notes=notes,
+        notes=f"\nbuild: {info}",
     )
 
 

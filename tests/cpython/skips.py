@@ -42,7 +42,22 @@ class Skip:
         return test.group == self.group and fnmatchcase(test.name, self.pattern)
 
 
-SKIPS: tuple[Skip, ...] = ()
+SKIPS: tuple[Skip, ...] = (
+    Skip(
+        "tasks",
+        "test_tasks.Task_Future_Tests.test_set_*_causes_invalid_state",
+        "white-box",
+        "calls the set_result() and set_exception() of the Future class on a Task, but "
+        "pyasync.Task derives from asyncio.Task, not from pyasync.Future; "
+        "Task_StockFuture_Tests runs the same with asyncio.Future",
+    ),
+    Skip(
+        "events",
+        "test_events.EventLoopTests.test_internal_fds",
+        "white-box",
+        "counts the self-pipe of BaseSelectorEventLoop, which pyasync never makes: libuv wakes it",
+    ),
+)
 
 
 def find(test: Test, skips: Iterable[Skip]) -> Skip | None:

@@ -1,0 +1,114 @@
+/* sched/current.c: keeping asyncio.current_task() true while tasks run straight from the ring.
+ *
+ * The record is asyncio's own: from 3.14 a field of the thread, which its private function swaps;
+ * before that a dict from loop to task. A run of task steps replaces the record once per step and
+ * takes it back only before something that is not a step (pa_sched_leave_task), so that a step
+ * costs one change instead of two. sched->current_task says what stands there because of us.
+ *
+ * Code run by a step may enter and leave tasks by asyncio's functions (eager tasks do), and puts
+ * back what it found. A record that is neither ours nor empty belongs to somebody else: then
+ * asyncio's own complaint is raised, and the record is left alone. */
+#include "sched/sched.h"
+
+/* asyncio's RuntimeError about two tasks at once. */
+static int
+refuse_to_enter(PaState *st, PyObject *loop, PyObject *task)
+{
+    PyObject *args[] = {loop, task};
+    PyObject *result = PyObject_Vectorcall(st->asyncio._enter_task, args, 2, NULL);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+#if PY_VERSION_HEX >= 0x030e0000
+
+/* What the record held (new reference, None for nothing), or NULL. */
+static PyObject *
+swap_record(PaSched *sched, PyObject *task)
+{
+    PyObject *args[] = {sched->loop, task};
+    return PyObject_Vectorcall(sched->st->asyncio._swap_current_task, args, 2, NULL);
+}
+
+int
+pa_sched_enter_task(PaSched *sched, PyObject *task)
+{
+    PyObject *found = swap_record(sched, task);
+    if (found == NULL) {
+        return -1;
+    }
+    if (found != Py_None && found != sched->current_task) {
+        PyObject *back = swap_record(sched, found);
+        Py_DECREF(found);
+        sched->current_task = NULL;
+        if (back == NULL) {
+            return -1;
+        }
+        Py_DECREF(back);
+        return refuse_to_enter(sched->st, sched->loop, task);
+    }
+    sched->current_task = task;
+    Py_DECREF(found);
+    return 0;
+}
+
+static int
+clear_record(PaSched *sched, PyObject *task)
+{
+    PyObject *found = swap_record(sched, Py_None);
+    if (found != NULL && found != task && found != Py_None) {
+        PyObject *back = swap_record(sched, found);
+        Py_XDECREF(back);
+    }
+    Py_XDECREF(found);
+    return found == NULL ? -1 : 0;
+}
+
+#else
+
+int
+pa_sched_enter_task(PaSched *sched, PyObject *task)
+{
+    PyObject *records = sched->st->asyncio._current_tasks;
+    if (sched->current_task == NULL) {
+        PyObject *found = PyDict_GetItemWithError(records, sched->loop);
+        if (found != NULL) {
+            return refuse_to_enter(sched->st, sched->loop, task);
+        }
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    if (PyDict_SetItem(records, sched->loop, task) < 0) {
+        return -1;
+    }
+    sched->current_task = task;
+    return 0;
+}
+
+static int
+clear_record(PaSched *sched, PyObject *task)
+{
+    PyObject *records = sched->st->asyncio._current_tasks;
+    PyObject *found = PyDict_GetItemWithError(records, sched->loop);
+    if (found == task) {
+        return PyDict_DelItem(records, sched->loop);
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+#endif
+
+int
+pa_sched_leave_task_slow(PaSched *sched)
+{
+    PyObject *raised = PyErr_GetRaisedException();
+    PyObject *task = sched->current_task;
+    sched->current_task = NULL;
+    int err = clear_record(sched, task);
+    if (raised != NULL) {
+        pa_write_unraisable(NULL);
+        PyErr_SetRaisedException(raised);
+    }
+    return err;
+}

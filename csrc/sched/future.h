@@ -1,0 +1,45 @@
+/* sched/future.h: what Task and the rest of sched/ need of Future.
+ *
+ * Functions that take a PaFuture accept stock futures too unless they say otherwise; `sched` is
+ * the scheduler of its loop or NULL on a foreign loop. */
+#ifndef PA_SCHED_FUTURE_H
+#define PA_SCHED_FUTURE_H
+
+#include "sched/layout.h"
+
+/* True when tasks and futures of this loop may be pushed straight into its ring. */
+static inline bool
+pa_sched_is_direct(PaSched *sched)
+{
+    return sched != NULL && sched->direct && !sched->closed;
+}
+
+/* loop.call_soon(callback, arg, context=context) on any loop; arg may be NULL. 0 or -1. */
+int pa_call_soon(PaState *st, PyObject *loop, PyObject *callback, PyObject *arg, PyObject *context);
+
+/* The base part of construction: a pending future on `loop` (None: the current one). Sets
+ * *sched. `self` is a pyasync Future or Task. 0 or -1. */
+int pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched **sched);
+
+/* Complete a pending future and schedule its callbacks. 0 or -1. Everything is borrowed; the
+ * caller holds a reference to fut. */
+int pa_future_finish_result(PaState *st, PaSched *sched, PaFuture *fut, PyObject *result);
+int pa_future_finish_exception(PaState *st, PaSched *sched, PaFuture *fut, PyObject *exc);
+int pa_future_finish_cancelled(PaState *st, PaSched *sched, PaFuture *fut, PyObject *msg);
+
+/* What result() of the base returns or raises, without looking for overrides. */
+PyObject *pa_future_result(PaState *st, PaFuture *fut);
+
+/* Appends to the callbacks of a pending future. 0 or -1. */
+int pa_future_append_callback(PaFuture *fut, PyObject *callback, PyObject *context);
+
+/* Slots that Future and Task share. `own` is the tp_traverse of the type that asks. */
+int pa_future_traverse_base(PyObject *op, traverseproc own, visitproc visit, void *arg);
+void pa_future_clear_fields(PaFuture *fut);
+PyObject *pa_future_iter(PyObject *self);
+
+/* Create the types in the state. 0 or -1. */
+int pa_future_init_type(PyObject *module, PaState *st);
+int pa_future_iter_init_type(PyObject *module, PaState *st);
+
+#endif
