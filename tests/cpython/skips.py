@@ -51,12 +51,6 @@ SKIPS: tuple[Skip, ...] = (
         "pyasync.Task derives from asyncio.Task, not from pyasync.Future; "
         "Task_StockFuture_Tests runs the same with asyncio.Future",
     ),
-    Skip(
-        "events",
-        "test_events.EventLoopTests.test_internal_fds",
-        "white-box",
-        "counts the self-pipe of BaseSelectorEventLoop, which pyasync never makes: libuv wakes it",
-    ),
 )
 
 
