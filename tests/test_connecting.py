@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.support import HOST, Recorder, closed, error_of, open_descriptors, turns, until
+from tests.support import HOST, Recorder, closed, error_of, open_descriptors, plain, turns, until
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_the_errors_are_asyncios(same_as_asyncio, refused, listener):
             try:
                 transport, _ = await loop.create_connection(Recorder, *args, **options)
             except (ValueError, TypeError, OSError, OverflowError) as exc:
-                return type(exc).__name__, str(exc)
+                return type(exc).__name__, plain(str(exc))
             transport.abort()
             return "no error"
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.support import HOST, Recorder, closed, connected, error_of, turns, until
+from tests.support import HOST, Recorder, closed, connected, error_of, plain, turns, until
 
 
 async def talk(loop, address):
@@ -164,7 +164,7 @@ def test_bad_arguments(same_as_asyncio):
             try:
                 server = await loop.create_server(*args, **options)
             except (ValueError, TypeError, OSError, OverflowError) as exc:
-                return type(exc).__name__, str(exc)
+                return type(exc).__name__, plain(str(exc))
             server.close()
             return "no error"
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support import Recorder, closed, error_of, turns, until
+from tests.support import Recorder, closed, error_of, plain, turns, until
 
 
 class Echo(asyncio.Protocol):
@@ -78,7 +78,7 @@ def test_errors(same_as_asyncio, tmp_path):
             try:
                 thing = await method(Recorder, *args, **options)
             except (ValueError, TypeError, OSError) as exc:
-                return type(exc).__name__, str(exc)
+                return type(exc).__name__, plain(str(exc))
             thing.close()
             return "no error"
 
