@@ -13,10 +13,10 @@ import socket
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, cast
 
+from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import LOOPS, loop_factory
 
 READ_SIZE = 256 * 1024
-BACKLOG = 1024
 
 
 class EchoProtocol(asyncio.Protocol):
@@ -71,11 +71,6 @@ async def echo_socket(loop: asyncio.AbstractEventLoop, client: socket.socket) ->
             pass  # as above
 
 
-def announce(address: str | int) -> None:
-    """Tells the parent process that the server listens, and where."""
-    print(address, flush=True)
-
-
 async def serve_sockets(path: str | None) -> None:
     """Accepts with the loop's socket operations, one task per connection."""
     loop = asyncio.get_running_loop()
@@ -83,9 +78,9 @@ async def serve_sockets(path: str | None) -> None:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
         listener.listen(BACKLOG)
+        listener.setblocking(False)
     else:
-        listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-    listener.setblocking(False)
+        listener = tcp_listener()
     announce(path or listener.getsockname()[1])
     tasks: set[asyncio.Task[None]] = set()
     while True:

@@ -16,9 +16,9 @@ from typing import Any
 import uvicorn
 from aiohttp import web
 
+from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import LOOPS, LoopFactory, loop_factory
 
-BACKLOG = 1024
 ANSWER = json.dumps({"message": "hello", "numbers": list(range(10))}).encode()
 
 
@@ -73,8 +73,8 @@ def main() -> None:
     parser.add_argument("--framework", choices=FRAMEWORKS, required=True)
     parser.add_argument("--loop", choices=LOOPS, required=True)
     options = parser.parse_args()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-    print(listener.getsockname()[1], flush=True)
+    listener = tcp_listener()
+    announce(listener.getsockname()[1])
     FRAMEWORKS[options.framework](listener, loop_factory(options.loop))
 
 

@@ -13,17 +13,16 @@ import argparse
 import asyncio
 import contextlib
 import json
-import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
+from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import LOOPS, loop_factory
 
 PAGE = ("<!doctype html><title>Orders</title>" + "<p>A static page. </p>" * 1000)[:16384].encode()
-BACKLOG = 1024
 
 
 @dataclass
@@ -124,8 +123,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", choices=LOOPS, required=True)
     options = parser.parse_args()
-    listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
-    print(listener.getsockname()[1], flush=True)
+    listener = tcp_listener()
+    announce(listener.getsockname()[1])
     web.run_app(
         make_app(),
         sock=listener,
