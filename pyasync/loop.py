@@ -19,7 +19,7 @@ from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
 from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
-from typing import TYPE_CHECKING, Any, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 from pyasync import _core
 
@@ -160,9 +160,43 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
             listener.close()
         _asyncio_loop._stop_serving(self, sock)
 
-    async def _sendfile_native(
-        self, transp: Any, file: Any, offset: int, count: int | None
-    ) -> int:
+    async def _serve(self, server: asyncio.Server, start_serving: bool, keep: bool) -> None:
+        """Start serving as create_server() does, but leave no socket behind when that fails."""
+        if not start_serving:
+            return
+        try:
+            cast(Any, server)._start_serving()
+        except BaseException:
+            if not keep:
+                server.close()
+            raise
+        await asyncio.sleep(0)
+
+    async def create_server(
+        self, *args: Any, start_serving: bool = True, **options: Any
+    ) -> asyncio.Server:
+        """Serve TCP connections on a host and port, or on a listening socket.
+
+        Arguments, result and exceptions are those of asyncio's loop.create_server(), which it
+        stands for; what it opened is closed when it fails.
+        """
+        server = await super().create_server(*args, start_serving=False, **options)
+        await self._serve(server, start_serving, options.get("sock") is not None)
+        return server
+
+    async def create_unix_server(
+        self, *args: Any, start_serving: bool = True, **options: Any
+    ) -> asyncio.Server:
+        """Serve connections on the path of a unix socket, or on a listening socket.
+
+        Arguments, result and exceptions are those of asyncio's loop.create_unix_server(), which
+        it stands for; what it opened is closed when it fails.
+        """
+        server = await super().create_unix_server(*args, start_serving=False, **options)
+        await self._serve(server, start_serving, options.get("sock") is not None)
+        return server
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         # The base takes the transport out of _transports for the time, where ours isn't.
         fd = transp._sock_fd
         self._transports[fd] = transp

@@ -55,6 +55,7 @@
     X(_eof)                                                                                        \
     X(_limit)                                                                                      \
     X(_paused)                                                                                     \
+    X(_schedule_reading)                                                                           \
     X(_start_reading)                                                                              \
     X(_stream_reader_wr)                                                                           \
     X(_transport)                                                                                  \

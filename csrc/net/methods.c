@@ -221,6 +221,12 @@ transport_is_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+transport_schedule_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_schedule_reading(cast(self)));
+}
+
+static PyObject *
 transport_start_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     return none_or_error(pa_transport_start_reading(cast(self)));
@@ -502,6 +508,7 @@ PyMethodDef pa_transport_methods[] = {
     {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},
     {"close", transport_close, METH_NOARGS, close_doc},
     {"abort", transport_abort, METH_NOARGS, abort_doc},
+    {"_schedule_reading", transport_schedule_reading, METH_NOARGS, NULL},
     {"_start_reading", transport_start_reading, METH_NOARGS, NULL},
     {"_force_close", transport_force_close, METH_O, NULL},
     {"_fatal_error", KEYWORDS(transport_fatal_error), NULL},

@@ -159,7 +159,7 @@ schedule_start(PaTransport *t, PyObject *waiter)
 {
     PaState *st = pa_transport_state(t);
     if (call_soon_method(t, t->protocol, st->names.connection_made, (PyObject *)t) < 0 ||
-        call_soon_method(t, (PyObject *)t, st->names._start_reading, NULL) < 0) {
+        call_soon_method(t, (PyObject *)t, st->names._schedule_reading, NULL) < 0) {
         return -1;
     }
     if (waiter == NULL || waiter == Py_None) {
@@ -316,7 +316,15 @@ transport_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *P
 
 /* ---- reading on and off */
 
-/* What the handle scheduled by construction calls, after connection_made(). */
+/* What the handle scheduled by construction calls, after connection_made(). A turn later, because
+ * asyncio's reader runs behind what is ready by then: the task that waits for the connection, and
+ * whatever connection_made() has scheduled. Ours is called before those. */
+int
+pa_transport_schedule_reading(PaTransport *t)
+{
+    return call_soon_method(t, (PyObject *)t, pa_transport_state(t)->names._start_reading, NULL);
+}
+
 int
 pa_transport_start_reading(PaTransport *t)
 {

@@ -79,6 +79,7 @@ PyObject *pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *in
                                     PyObject *protocol);
 
 int pa_transport_set_protocol(PaTransport *t, PyObject *protocol);
+int pa_transport_schedule_reading(PaTransport *t);
 int pa_transport_start_reading(PaTransport *t);
 int pa_transport_pause_reading(PaTransport *t);
 int pa_transport_resume_reading(PaTransport *t);
