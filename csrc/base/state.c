@@ -165,6 +165,8 @@ pa_state_clear(PaState *st)
     pa_freelist_drain(&st->handle_freelist);
     pa_freelist_drain(&st->timer_handle_freelist);
     pa_freelist_drain(&st->threadsafe_handle_freelist);
+    pa_freelist_drain(&st->future_freelist);
+    pa_freelist_drain(&st->task_freelist);
     pa_pool_drain(&st->wakeup_pool);
     pa_pool_drain(&st->future_iter_pool);
     clear_block(st, TYPES_SIZE);

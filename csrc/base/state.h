@@ -88,6 +88,8 @@ typedef struct PaState {
     bool overlay;
     PyObject *overlay_reason;
     uint64_t task_counter; // for "Task-N" names
+    /* Where asyncio's fields begin in a thread state (sched/threadslots.h), 0 when not known. */
+    Py_ssize_t thread_slots_offset;
 
     /* Where our fields begin in a Handle, TimerHandle or _ThreadSafeHandle: behind the slots of
      * the asyncio class, which differ between versions. */
@@ -98,6 +100,8 @@ typedef struct PaState {
     PaFreelist handle_freelist;
     PaFreelist timer_handle_freelist;
     PaFreelist threadsafe_handle_freelist;
+    PaFreelist future_freelist;
+    PaFreelist task_freelist;
     PaPool wakeup_pool;
     PaPool future_iter_pool;
 

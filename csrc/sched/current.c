@@ -8,7 +8,7 @@
  * Code run by a step may enter and leave tasks by asyncio's functions (eager tasks do), and puts
  * back what it found. A record that is neither ours nor empty belongs to somebody else: then
  * asyncio's own complaint is raised, and the record is left alone. */
-#include "sched/sched.h"
+#include "sched/threadslots.h"
 
 /* asyncio's RuntimeError about two tasks at once. */
 static int
@@ -30,8 +30,8 @@ swap_record(PaSched *sched, PyObject *task)
     return PyObject_Vectorcall(sched->st->asyncio._swap_current_task, args, 2, NULL);
 }
 
-int
-pa_sched_enter_task(PaSched *sched, PyObject *task)
+static int
+enter_by_function(PaSched *sched, PyObject *task)
 {
     PyObject *found = swap_record(sched, task);
     if (found == NULL) {
@@ -49,6 +49,35 @@ pa_sched_enter_task(PaSched *sched, PyObject *task)
     }
     sched->current_task = task;
     Py_DECREF(found);
+    return 0;
+}
+
+/* From something that is no step, or after a step that left something unexpected behind. */
+static int
+enter_slow(PaSched *sched, PyObject *task)
+{
+    PaThreadSlots *slots = pa_thread_slots(sched->st);
+    sched->current_task_slot = NULL;
+    if (slots == NULL || slots->running_loop != sched->loop || slots->current_task != NULL) {
+        return enter_by_function(sched, task);
+    }
+    slots->current_task = Py_NewRef(task);
+    sched->current_task_slot = &slots->current_task;
+    sched->current_task = task;
+    return 0;
+}
+
+int
+pa_sched_enter_task(PaSched *sched, PyObject *task)
+{
+    PyObject **slot = sched->current_task_slot;
+    PyObject *last = sched->current_task;
+    if (last == NULL || slot == NULL || *slot != last || slot[-1] != sched->loop) {
+        return enter_slow(sched, task);
+    }
+    *slot = Py_NewRef(task); // slot[-1] is the running loop
+    sched->current_task = task;
+    Py_DECREF(last);
     return 0;
 }
 
@@ -102,9 +131,14 @@ clear_record(PaSched *sched, PyObject *task)
 int
 pa_sched_leave_task_slow(PaSched *sched)
 {
-    PyObject *raised = PyErr_GetRaisedException();
-    PyObject *task = sched->current_task;
+    PyObject *task = sched->current_task, **slot = sched->current_task_slot;
     sched->current_task = NULL;
+    if (slot != NULL && *slot == task) {
+        *slot = NULL;
+        Py_DECREF(task);
+        return 0;
+    }
+    PyObject *raised = PyErr_GetRaisedException();
     int err = clear_record(sched, task);
     if (raised != NULL) {
         pa_write_unraisable(NULL);

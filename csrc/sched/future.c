@@ -258,7 +258,7 @@ pa_future_new(PaSched *sched)
         PyObject *loop = sched->loop;
         return PyObject_Vectorcall(st->asyncio.Future, &loop, 0, st->kwnames.loop);
     }
-    PyObject *self = st->future_type->tp_alloc(st->future_type, 0);
+    PyObject *self = pa_future_alloc(&st->future_freelist, st->future_type);
     if (self == NULL) {
         return NULL;
     }
@@ -406,6 +406,28 @@ pa_future_traverse_base(PyObject *op, traverseproc own, visitproc visit, void *a
     return type->tp_base->tp_traverse(op, visit, arg);
 }
 
+PyObject *
+pa_future_alloc(PaFreelist *freelist, PyTypeObject *type)
+{
+    PyObject *op = pa_freelist_pop(freelist, type);
+    if (op == NULL) {
+        return type->tp_alloc(type, 0);
+    }
+    PyObject_GC_Track(op);
+    return op;
+}
+
+void
+pa_future_free(PyObject *op, PaFreelist *freelist)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    /* The garbage collector's mark of a finalised object would survive. */
+    if (freelist == NULL || PyObject_GC_IsFinalized(op) || !pa_freelist_push(freelist, op)) {
+        type->tp_free(op);
+    }
+    Py_DECREF(type);
+}
+
 static int
 future_traverse(PyObject *op, visitproc visit, void *arg)
 {
@@ -448,16 +470,16 @@ future_clear(PyObject *op)
 static void
 future_dealloc(PyObject *op)
 {
+    PyTypeObject *type = Py_TYPE(op);
+    bool exact = type->tp_dealloc == future_dealloc; // no Python subclass
     /* The finaliser is the base's: it logs an exception that nobody retrieved. */
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    if ((!exact || ((PaFuture *)op)->log_tb) && PyObject_CallFinalizerFromDealloc(op) < 0) {
         return; // resurrected
     }
-    PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
     future_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    pa_future_free(op, exact ? &((PaState *)PyType_GetModuleState(type))->future_freelist : NULL);
 }
 
 PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"

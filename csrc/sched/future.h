@@ -33,7 +33,10 @@ PyObject *pa_future_result(PaState *st, PaFuture *fut);
 /* Appends to the callbacks of a pending future. 0 or -1. */
 int pa_future_append_callback(PaFuture *fut, PyObject *callback, PyObject *context);
 
-/* Slots that Future and Task share. `own` is the tp_traverse of the type that asks. */
+/* What the slots of Future and Task share. `own` is the tp_traverse of the type that asks. */
+PyObject *pa_future_alloc(PaFreelist *freelist, PyTypeObject *type);
+/* Ends tp_dealloc of a cleared object; freelist is NULL for an instance of a subclass. */
+void pa_future_free(PyObject *op, PaFreelist *freelist);
 int pa_future_traverse_base(PyObject *op, traverseproc own, visitproc visit, void *arg);
 void pa_future_clear_fields(PaFuture *fut);
 PyObject *pa_future_iter(PyObject *self);

@@ -5,6 +5,7 @@
  * through their public interface, and each is looked for in its field. A difference is not an
  * error: it is the reason why the stock classes are used. */
 #include "sched/layout.h"
+#include "sched/threadslots.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -188,7 +189,10 @@ probe_awaited_by(PaState *st, Probe *probe)
            probe->mismatch == NULL && task->node.next != NULL && task->node.previous != NULL &&
                task->node.next->previous == &task->node && task->node.previous->next == &task->node,
            "node");
-    return result == NULL ? -1 : 0;
+    if (result == NULL || probe->mismatch != NULL) {
+        return result == NULL ? -1 : 0;
+    }
+    return pa_thread_slots_find(st, task, probe->loop);
 }
 
 #else

@@ -5,6 +5,7 @@
  * layout hang in a list of the thread, by borrowed pointers: a task must leave it when it is done
  * and before it dies. A future knows its awaiters as one task or, rarely, a set. */
 #include "sched/step.h"
+#include "sched/threadslots.h"
 
 static int
 call_one(PyObject *function, PyObject *arg)
@@ -14,13 +15,24 @@ call_one(PyObject *function, PyObject *arg)
     return result == NULL ? -1 : 0;
 }
 
+#if PY_VERSION_HEX >= 0x030e0000
+
 int
 pa_task_register(PaState *st, PaTask *task)
 {
-    return call_one(st->asyncio._register_task, (PyObject *)task);
+    PaThreadSlots *slots = pa_thread_slots(st);
+    if (slots == NULL) {
+        return call_one(st->asyncio._register_task, (PyObject *)task);
+    }
+    PaTaskNode *node = &task->node, *head = &slots->tasks;
+    if (node->next == NULL) {
+        node->next = head;
+        node->previous = head->previous;
+        head->previous->next = node;
+        head->previous = node;
+    }
+    return 0;
 }
-
-#if PY_VERSION_HEX >= 0x030e0000
 
 void
 pa_task_unregister(PaTask *task)
@@ -68,6 +80,12 @@ pa_future_discard_awaiter(PaState *st, PyObject *future, PaTask *task)
 }
 
 #else
+
+int
+pa_task_register(PaState *st, PaTask *task)
+{
+    return call_one(st->asyncio._register_task, (PyObject *)task);
+}
 
 void
 pa_task_unregister(PaTask *task)

@@ -19,6 +19,9 @@ typedef struct PaSched {
      * the entry being run, or the one run last, owns it until it is left). Consecutive task steps
      * replace it with one call; pa_sched_leave_task() takes it back before anything else runs. */
     PyObject *current_task;
+    /* Where asyncio keeps that record for the thread that entered the task, valid while
+     * current_task is set; NULL where only asyncio's functions reach it. */
+    PyObject **current_task_slot;
 
     unsigned long thread_id; // of the thread in run_forever(), 0 when not running
     bool debug;              // loop.get_debug()

@@ -185,7 +185,7 @@ pa_task_new(PaSched *sched, PyObject *coro, PyObject *name, PyObject *context, P
     if (given.eager < 0) {
         return NULL;
     }
-    PyObject *self = st->task_type->tp_alloc(st->task_type, 0);
+    PyObject *self = pa_future_alloc(&st->task_freelist, st->task_type);
     if (self != NULL && setup_task(st, (PaTask *)self, sched->loop, &given) < 0) {
         Py_CLEAR(self);
     }
@@ -213,20 +213,27 @@ task_clear(PyObject *op)
     return 0;
 }
 
+/* False for a task whose finaliser, the base's, has nothing to log. */
+static bool
+has_something_to_log(PaTask *self)
+{
+    return self->log_tb || (self->status == PA_PENDING && self->log_destroy_pending);
+}
+
 static void
 task_dealloc(PyObject *op)
 {
-    /* The finaliser is the base's: it logs a task that is destroyed while pending. */
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    PaTask *self = (PaTask *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    bool exact = type->tp_dealloc == task_dealloc; // no Python subclass
+    if ((!exact || has_something_to_log(self)) && PyObject_CallFinalizerFromDealloc(op) < 0) {
         return; // resurrected, and still registered
     }
-    pa_task_unregister((PaTask *)op);
-    PyTypeObject *type = Py_TYPE(op);
+    pa_task_unregister(self);
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
     task_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
+    pa_future_free(op, exact ? &((PaState *)PyType_GetModuleState(type))->task_freelist : NULL);
 }
 
 #if PY_VERSION_HEX >= 0x030c0000
