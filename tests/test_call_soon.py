@@ -83,7 +83,9 @@ def test_context_and_arguments_go_together(loop, count):
     context = contextvars.copy_context()
     context.run(variable.set, "inside")
     seen = []
-    loop.call_soon(lambda *args: seen.append((variable.get(), args)), *range(count), context=context)
+    loop.call_soon(
+        lambda *args: seen.append((variable.get(), args)), *range(count), context=context
+    )
     turn(loop)
     assert seen == [("inside", tuple(range(count)))]
 
@@ -355,5 +357,3 @@ def test_callbacks_of_a_handle_may_be_run_by_hand(same_as_asyncio):
         return seen
 
     assert same_as_asyncio(body) == ["by hand"]
-
-

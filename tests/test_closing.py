@@ -308,7 +308,7 @@ async def test_writing_to_a_peer_that_is_gone(loop):
 
 
 def test_errors_of_the_network_are_not_reported_to_the_handler(same_as_asyncio):
-    """A reset is the peer's business: connection_lost tells, the exception handler is not called."""
+    """A reset is the peer's business: connection_lost tells, nobody calls the handler."""
 
     async def body(loop):
         found = []
@@ -348,13 +348,10 @@ def test_an_unclosed_transport_warns(new_loop):
     left, right = socket.socketpair()
     left.setblocking(False)
 
-    async def body():
-        await loop.create_connection(asyncio.Protocol, sock=left)
-
-    loop.run_until_complete(body())
+    loop.run_until_complete(loop.create_connection(asyncio.Protocol, sock=left))
     with pytest.warns(ResourceWarning, match="unclosed") as caught:
         loop.close()
-        del body, left
+        del left
         gc.collect()
     assert any("transport" in str(warning.message) for warning in caught)
     right.close()
@@ -369,7 +366,8 @@ def test_a_loop_closed_with_open_connections(snippet):
         async def main():
             server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
             address = server.sockets[0].getsockname()
-            connections = [await loop.create_connection(asyncio.Protocol, *address) for _ in range(3)]
+            connect = lambda: loop.create_connection(asyncio.Protocol, *address)
+            connections = [await connect() for _ in range(3)]
             connections[0][0].write(b"x" * 10_000_000)
             connections[1][0].close()
             return connections

@@ -276,8 +276,10 @@ async def test_options_and_extra_info(loop):
     await closed(one)
 
 
-async def test_water_marks(loop, tmp_path):
+async def test_water_marks(loop_name, loop, tmp_path):
     """A peer that does not read fills the queue of a unix datagram socket: writing pauses."""
+    if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
+        pytest.skip("asyncio of Python 3.13 never takes the header of a datagram off its count")
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.setblocking(False)
     path = str(tmp_path / "receiver")
@@ -329,5 +331,3 @@ async def test_close_sends_what_is_held(loop, tmp_path):
     await sender.lost
     assert received == list(range(sent))
     receiver.close()
-
-

@@ -90,9 +90,7 @@ def test_calls_from_another_thread_are_refused(same_as_asyncio, method):
         turn(loop, 2)
         return found
 
-    message = (
-        "Non-thread-safe operation invoked on an event loop other than the current one"
-    )
+    message = "Non-thread-safe operation invoked on an event loop other than the current one"
     expected = [] if method == "stop_is_allowed" else [("RuntimeError", message)]
     assert same_as_asyncio(body) == expected
 

@@ -196,10 +196,12 @@ def test_the_eager_start_argument_of_create_task(loop):
 
 
 def test_a_factory_made_for_a_subclass(loop):
-    class Mine(type(task := loop.create_task(asyncio.sleep(0)))):
+    task = loop.create_task(asyncio.sleep(0))
+    loop.run_until_complete(task)
+
+    class Mine(type(task)):
         pass
 
-    loop.run_until_complete(task)
     loop.set_task_factory(asyncio.create_eager_task_factory(Mine))
 
     async def quick():

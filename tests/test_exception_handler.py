@@ -1,6 +1,5 @@
 """What becomes of exceptions nobody catches: handlers, contexts, log records."""
 
-import asyncio
 import logging
 
 import pytest
@@ -139,7 +138,9 @@ def test_a_task_exception_nobody_retrieved_is_reported(loop, asyncio_log):
     (record,) = asyncio_log.records
     assert record.exc_info[0] is ValueError
     (message,) = asyncio_log.take()
-    assert message.startswith("Task exception was never retrieved\nfuture: <Task finished name='lonely'")
+    assert message.startswith(
+        "Task exception was never retrieved\nfuture: <Task finished name='lonely'"
+    )
 
 
 @pytest.mark.parametrize("look", ["result", "exception", "await"])
@@ -171,9 +172,7 @@ def test_a_pending_task_that_is_destroyed_is_reported(loop):
     turn(loop)
     del task
     gc.collect()
-    assert found == [
-        ("Task was destroyed but it is pending!", "destroyed", ["message", "task"])
-    ]
+    assert found == [("Task was destroyed but it is pending!", "destroyed", ["message", "task"])]
 
 
 def test_context_variables_of_the_callback_are_visible_to_the_handler(loop):

@@ -8,8 +8,6 @@ import pytest
 from tests.support import Recorder, closed, connected, error_of, turns, until
 
 
-
-
 async def full(**options):
     """A connection whose server side does not read, with its client's kernel buffers full.
 

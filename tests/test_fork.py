@@ -1,6 +1,5 @@
 """fork(): the child may not use its parent's loop, makes its own, and the parent goes on."""
 
-
 import pytest
 
 # From Python 3.12 a fork of a process with several threads warns.
@@ -212,5 +211,3 @@ def test_subprocess_while_the_loop_runs(snippet):
         """
     )
     assert out == "b'child\\n'\n"
-
-

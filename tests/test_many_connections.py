@@ -22,11 +22,11 @@ async def test_a_thousand_connections(loop):
     for _ in range(COUNT // 100):
         batch = (loop.create_connection(Recorder, *address) for _ in range(100))
         clients += await asyncio.gather(*batch)
-    for i, (transport, protocol) in enumerate(clients):
+    for i, (transport, _) in enumerate(clients):
         transport.write(b"%d," % i * 50)
-    for transport, protocol in clients:
+    for transport, _ in clients:
         transport.write_eof()
-    for i, (transport, protocol) in enumerate(clients):
+    for i, (_, protocol) in enumerate(clients):
         await asyncio.wait_for(protocol.lost, 20)
         assert protocol.data == b"%d," % i * 50
     server.close()
@@ -40,7 +40,7 @@ async def test_a_thousand_connections_end_at_once(loop):
     for _ in range(COUNT // 100):
         batch = (loop.create_connection(Recorder, *address) for _ in range(100))
         clients += await asyncio.gather(*batch)
-    for i, (transport, protocol) in enumerate(clients):
+    for i, (transport, _protocol) in enumerate(clients):
         transport.abort() if i % 2 else transport.close()
     await asyncio.wait([protocol.lost for transport, protocol in clients])
     server.close()
@@ -61,7 +61,7 @@ async def test_idle_connections_cost_no_time(loop):
     used = time.process_time()
     await asyncio.sleep(0.2)
     assert time.process_time() - used < 0.1
-    for transport, protocol in clients:
+    for transport, _protocol in clients:
         transport.close()
     await asyncio.wait([protocol.lost for transport, protocol in clients])
     server.close()

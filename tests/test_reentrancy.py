@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import HOST, Recorder, closed, connected, over_socket, turns, until
 
+
 def deeds(transport):
     """Everything a callback may do to its own transport."""
     return {
@@ -214,11 +215,11 @@ async def test_a_ring_of_relays(loop):
 
         return relay
 
-    for index, (server_side, client, server) in enumerate(pairs):
+    for index, (server_side, _, _) in enumerate(pairs):
         server_side.data_received = make(index)
     pairs[0][1].transport.write(b"x")
     await until(lambda: hops >= 1000)
-    for server_side, client, server in pairs:
+    for server_side, client, _server in pairs:
         await closed(client, server_side)
 
 

@@ -401,7 +401,7 @@ def test_loop_in_a_cycle_is_collected(new_loop):
     loop = new_loop()
     loop.mine = [loop]
     loop.call_soon(print, loop)
-    loop.set_exception_handler(lambda *_: loop)
+    loop.set_exception_handler(lambda *_, own=loop: own)
     reference = weakref.ref(loop)
     loop.close()
     del loop

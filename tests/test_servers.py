@@ -6,7 +6,17 @@ import sys
 
 import pytest
 
-from tests.support import HOST, Recorder, closed, connected, error_of, plain, turns, until
+from tests.support import (
+    HOST,
+    Recorder,
+    closed,
+    connected,
+    error_of,
+    plain,
+    run_snippet,
+    turns,
+    until,
+)
 
 
 async def talk(loop, address):
@@ -356,7 +366,9 @@ def test_what_is_reported_on_running_out_of_descriptors(snippet, loop_name):
     source = """
         import resource
         loop = new_loop()
-        loop.set_exception_handler(lambda loop, context: print(sorted(context), context["exception"]))
+        def report(loop, context):
+            print(sorted(context), context["exception"])
+        loop.set_exception_handler(report)
         async def main():
             server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, backlog=1)
             client = socket.socket()
@@ -377,8 +389,6 @@ def test_what_is_reported_on_running_out_of_descriptors(snippet, loop_name):
         loop.run_until_complete(main())
         loop.close()
     """
-    from tests.support import run_snippet
-
     line = run_snippet("asyncio", source).splitlines()[0]
     assert snippet(source).splitlines()[0] == line
     assert line == "['exception', 'message', 'socket'] [Errno 24] Too many open files"

@@ -322,9 +322,7 @@ async def test_a_subclass_of_the_reader_sees_every_call(loop):
     server = await loop.create_server(Server, HOST, 0)
     reader = Hooked(loop=loop)
     protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-    transport, _ = await loop.create_connection(
-        lambda: protocol, *server.sockets[0].getsockname()
-    )
+    transport, _ = await loop.create_connection(lambda: protocol, *server.sockets[0].getsockname())
     peer = await made
     peer.write(b"data")
     assert await reader.read(10) == b"data"

@@ -281,7 +281,7 @@ def test_yielding_nonsense(same_as_asyncio):
         for thing in (5, "text", [1], other, (i for i in ()), object):
             name, text = error_of(loop.run_until_complete, body_of_task(thing))
             found.append((name, plain(text)))
-        found.append((error_of(loop.run_until_complete, itself())[0]))
+        found.append(error_of(loop.run_until_complete, itself())[0])
         return [str(entry).split(" cb=")[0] for entry in found]
 
     assert "RuntimeError" in same_as_asyncio(body)[0]

@@ -257,7 +257,7 @@ def test_timers_survive_heavy_cancellation(loop):
     for i in range(3000):
         moment = base + random_source.random() * 0.02
         timers.append((moment, i, loop.call_at(moment, seen.append, i)))
-    for index, (moment, i, timer) in enumerate(timers):
+    for _index, (moment, i, timer) in enumerate(timers):
         if random_source.random() < 0.8:
             timer.cancel()
         else:
@@ -350,13 +350,15 @@ def test_a_clock_replaced_while_the_loop_runs_is_honoured(new_loop):
 
 
 def test_a_virtual_clock_that_only_moves_by_hand(new_loop):
-    class Virtual(type(closed_loop := new_loop())):
+    probe = new_loop()
+
+    class Virtual(type(probe)):
         moment = 0.0
 
         def time(self):
             return self.moment
 
-    closed_loop.close()
+    probe.close()
     loop = Virtual()
     seen = []
     for delay in (3, 1, 2):

@@ -384,7 +384,7 @@ async def test_a_burst_of_reconnects(loop, contexts):
                 for _ in range(10)
             )
         )
-        for i, (transport, protocol) in enumerate(made):
+        for i, (transport, _protocol) in enumerate(made):
             transport.write(b"x" * 10_000)
             transport.abort() if i % 2 else transport.close()
         await asyncio.wait([protocol.lost for transport, protocol in made])

@@ -265,10 +265,10 @@ async def test_two_hundred_unix_connections(loop, tmp_path):
     clients = await asyncio.gather(
         *(loop.create_unix_connection(Recorder, path) for _ in range(200))
     )
-    for i, (transport, protocol) in enumerate(clients):
+    for i, (transport, _) in enumerate(clients):
         transport.write(b"%d" % i)
         transport.write_eof()
-    for i, (transport, protocol) in enumerate(clients):
+    for i, (_, protocol) in enumerate(clients):
         await protocol.lost
         assert protocol.data == b"%d" % i
     server.close()

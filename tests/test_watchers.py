@@ -151,7 +151,7 @@ def test_a_reader_removed_by_another_of_the_same_poll(loop):
 
     def reader(index):
         seen.append(index)
-        for left, right in pairs:
+        for left, _right in pairs:
             loop.remove_reader(left)
 
     for index, (left, right) in enumerate(pairs):
