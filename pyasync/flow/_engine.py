@@ -98,6 +98,8 @@ class Engine:
                     if self._window is not None:
                         self._window.release()
                     return
+                if crew.stopping:
+                    return  # another item has failed while this one was being pulled
                 index = self._pulled
                 self._pulled = index + 1
                 if newest == self._recruited and (

@@ -14,9 +14,6 @@ import asyncio
 import gc
 import types
 
-STRUCK = "struck"
-TURNS = 12  # loop turns that a generator dropped without aclose may take to end
-
 
 class Strike(Exception):
     """The failure that strikes."""
@@ -152,9 +149,8 @@ def run(loop, scenario, kind=None, place=None):
 
         task = loop.create_task(driven())
         await asyncio.wait([task], timeout=10)
+        # Seen in the turn after the task has ended: nothing may end later than that.
         assert task.done(), f"hangs when struck by {kind} at {place}: {task.get_stack()}"
-        for _ in range(TURNS):
-            await asyncio.sleep(0)
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"{kind} at {place} left {left}"
         held = [text for found in watched for text in residue(found)]
@@ -176,7 +172,7 @@ def leaves(error):
 
 
 def check_failure(outcome, kind, place, tolerant):
-    """A struck worker's failure comes out, alone or in a group, unless the scenario tolerates it."""
+    """The failure of a struck worker comes out, alone or in a group, unless `tolerant`."""
     if outcome.cancelled:
         assert kind == "own cancel", (kind, place, outcome)
     elif outcome.error is not None:
@@ -223,3 +219,49 @@ def strike_everywhere(loop, scenario, tolerant=False, completes=False):
     run(loop, scenario)  # what the collection found would complain now
     assert hits
     return hits
+
+
+def strike_one(loop, scenario, others=2):
+    """Cancel one of several participants at each of its suspensions; the others must not notice.
+
+    `await scenario(shared, number)` is one participant, number 0 the victim; `scenario.shared()`
+    makes what they share. All must end, and leave what they share at rest.
+    """
+    place = 1
+    while _strike_one(loop, scenario, others, "soon", place):
+        _strike_one(loop, scenario, others, "delivery", place)
+        place += 1
+    return place
+
+
+def _strike_one(loop, scenario, others, when, place):
+    async def main():
+        shared = scenario.shared()
+        reached = False
+        victim = None
+
+        def on_suspend(number, waits_for):
+            nonlocal reached
+            if number == place:
+                reached = True
+                if when == "delivery" and isinstance(waits_for, asyncio.Future):
+                    waits_for.add_done_callback(lambda _: victim.cancel())
+                else:
+                    loop.call_soon(victim.cancel)
+
+        async def driven(number):
+            coro = scenario(shared, number)
+            return await (stepped(coro, on_suspend) if number == 0 else coro)
+
+        tasks = [loop.create_task(driven(number)) for number in range(1 + others)]
+        victim = tasks[0]
+        _, pending = await asyncio.wait(tasks, timeout=10)
+        assert not pending, f"victim cancelled {when} at {place}: {pending} hang"
+        for task in tasks[1:]:
+            task.result()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        assert not left, f"victim cancelled {when} at {place} left {left}"
+        assert not residue(shared), f"victim cancelled {when} at {place}: {residue(shared)}"
+        return reached
+
+    return loop.run_until_complete(main())

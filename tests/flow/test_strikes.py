@@ -330,10 +330,12 @@ async def queue_shut_down_at_once(point, watch):
     queue = flow.WorkQueue(point, 2)
     watch(queue)
     futures = [queue.push_nowait(number) for number in range(4)]
-    await point()
-    await queue.shutdown(immediate=True)
-    await asyncio.gather(*futures, return_exceptions=True)
-    assert all(future.done() for future in futures)
+    try:
+        await point()
+    finally:
+        await queue.shutdown(immediate=True)
+        assert all(future.done() for future in futures)
+        await asyncio.gather(*futures, return_exceptions=True)
 
 
 @scenario("retry", "Retry", "Attempt", tolerant=True)
