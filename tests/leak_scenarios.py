@@ -17,7 +17,6 @@ import socket
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -62,10 +61,8 @@ def new_and_close(new_loop):
 
 @scenario
 def dropped_without_close(new_loop):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        for _ in range(REPEAT):
-            new_loop()
+    for _ in range(REPEAT):
+        new_loop()
 
 
 @scenario
@@ -631,8 +628,5 @@ def connections_open_at_close(new_loop):
             transport.write(b"x")
 
     loop = new_loop()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        loop.run_until_complete(main())
-        loop.close()
-        del loop
+    loop.run_until_complete(main())
+    loop.close()

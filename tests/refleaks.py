@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 
 from tests.leak_scenarios import SCENARIOS, Scenario
@@ -85,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(SCENARIOS)}")
     if total_references is None:
         print("not a debug build of CPython: references are not counted, blocks only")
+    # Some scenarios leave things unclosed on purpose; a module remembers each text it warned of.
+    warnings.simplefilter("ignore", ResourceWarning)
     new_loop = LOOPS[options.loop]
     names = options.scenarios or list(SCENARIOS)
     failed = 0
