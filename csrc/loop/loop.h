@@ -25,7 +25,7 @@ typedef struct PaFdWatch PaFdWatch; // loop/fdwatch.c
 struct PaMember {
     PyObject_HEAD
     PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class; unused by other members
-    PaLoop *loop; // owned
+    PaLoop *loop;                              // owned
     PaMember *previous, *next;
     bool linked;
     /* The loop is being closed: uv_close() the handle, forget the loop's services. Python code
@@ -67,10 +67,12 @@ struct PaLoop {
     PyThreadState *released; // the thread state while the GIL is released around polling
 
     /* adaptive polling, run.c */
-    int batches_per_poll; // 1 to 16
-    int batches_left;     // batches still to run before the next poll
-    double last_poll;     // time of the last poll, seconds
-    bool io_seen;         // something happened in the last poll
+    int batches_per_poll;  // 1 to 16
+    int batches_left;      // batches still to run before the next poll
+    int batches_unclocked; // of these, the next that need no look at the clock
+    double last_poll;      // when polled last, seconds
+    double last_clock;     // when the clock was read last
+    bool io_seen;          // something happened in the last poll
 
     struct PaPoll *changed_polls; // to be checked before the next poll, poll.c
 

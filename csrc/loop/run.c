@@ -17,9 +17,10 @@
 #include <math.h>
 #include <unistd.h>
 
-#define MAX_BATCHES      16
-#define MAX_SKIP_SECONDS 50e-6
-#define MAX_POLL_SECONDS (24.0 * 3600) // as asyncio's: some kernels refuse longer ones
+#define MAX_BATCHES           16
+#define MAX_SKIP_SECONDS      50e-6
+#define SHORT_BATCHES_SECONDS 8e-6          // one to four batches together
+#define MAX_POLL_SECONDS      (24.0 * 3600) // as asyncio's: some kernels refuse longer ones
 
 /* ---- entering Python from libuv */
 
@@ -130,14 +131,32 @@ poll_blocking(PaLoop *loop)
     return 0;
 }
 
+/* Whether this turn may go without a poll. Reading the clock costs as much as a small batch, so
+ * while batches are short it is read every fourth time only. */
+static bool
+may_skip_poll(PaLoop *loop)
+{
+    if (loop->batches_left <= 0) {
+        return false;
+    }
+    loop->batches_left--;
+    if (loop->batches_unclocked > 0) {
+        loop->batches_unclocked--;
+        return true;
+    }
+    double now = pa_monotonic();
+    if (now - loop->last_clock < SHORT_BATCHES_SECONDS) {
+        loop->batches_unclocked = 3;
+    }
+    loop->last_clock = now;
+    return now - loop->last_poll < MAX_SKIP_SECONDS;
+}
+
 /* Something is ready: poll without blocking, unless the last polls were in vain. */
 static void
 poll_ready(PaLoop *loop)
 {
-    /* Reading the clock costs as much as a small batch: every fourth time is enough. */
-    if (loop->batches_left > 0 &&
-        (loop->batches_left % 4 != 0 || pa_monotonic() - loop->last_poll < MAX_SKIP_SECONDS)) {
-        loop->batches_left--;
+    if (may_skip_poll(loop)) {
         return;
     }
     poll(loop, 0);
@@ -149,7 +168,8 @@ poll_ready(PaLoop *loop)
         loop->batches_per_poll *= 2;
     }
     loop->batches_left = loop->batches_per_poll - 1;
-    loop->last_poll = pa_monotonic();
+    loop->batches_unclocked = 0;
+    loop->last_poll = loop->last_clock = pa_monotonic();
 }
 
 static int
