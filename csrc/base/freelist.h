@@ -19,6 +19,7 @@
 typedef struct {
     PyObject *items[PA_FREELIST_CAPACITY]; // owned memory, no live references
     int count;
+    bool closed; // drained for good: objects may die after the module has been cleared
 } PaFreelist;
 
 /* A revived, untracked object of `type` with a reference of its own, or NULL when the list is
@@ -36,7 +37,7 @@ pa_freelist_pop(PaFreelist *list, PyTypeObject *type)
 static inline bool
 pa_freelist_push(PaFreelist *list, PyObject *dead)
 {
-    if (!PA_FREELIST_ON || list->count == PA_FREELIST_CAPACITY) {
+    if (!PA_FREELIST_ON || list->count == PA_FREELIST_CAPACITY || list->closed) {
         return false;
     }
     list->items[list->count++] = dead;
@@ -46,6 +47,7 @@ pa_freelist_push(PaFreelist *list, PyObject *dead)
 static inline void
 pa_freelist_drain(PaFreelist *list)
 {
+    list->closed = true;
     while (list->count > 0) {
         PyObject_GC_Del(list->items[--list->count]);
     }

@@ -54,6 +54,16 @@ pa_pool_revive(PaPool *pool, PyObject *dying)
     return true;
 }
 
+/* For the tp_traverse of whatever owns the pool. */
+static inline int
+pa_pool_traverse(PaPool *pool, visitproc visit, void *arg)
+{
+    for (int i = 0; i < pool->count; i++) {
+        Py_VISIT(pool->items[i]);
+    }
+    return 0;
+}
+
 /* Lets all objects go; none comes back. */
 static inline void
 pa_pool_drain(PaPool *pool)

@@ -85,6 +85,11 @@ import_asyncio(PaAsyncio *aio)
         {&aio->_register_eager_task, "_asyncio", "_register_eager_task", true},
         {&aio->_unregister_eager_task, "_asyncio", "_unregister_eager_task", true},
         {&aio->_current_tasks, "_asyncio", "_current_tasks", true},
+#if PY_VERSION_HEX < 0x030c0000
+        {&aio->all_tasks, "_asyncio", "_all_tasks", true},
+#elif PY_VERSION_HEX < 0x030e0000
+        {&aio->all_tasks, "_asyncio", "_scheduled_tasks", true},
+#endif
         {&aio->future_add_to_awaited_by, "_asyncio", "future_add_to_awaited_by", true},
         {&aio->future_discard_from_awaited_by, "_asyncio", "future_discard_from_awaited_by", true},
         {&aio->extract_stack, "asyncio.format_helpers", "extract_stack", false},
@@ -151,6 +156,12 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
     }
     if (err == 0) {
         err = visit_block(&st->asyncio, sizeof(st->asyncio), visit, arg);
+    }
+    if (err == 0) {
+        err = pa_pool_traverse(&st->wakeup_pool, visit, arg);
+    }
+    if (err == 0) {
+        err = pa_pool_traverse(&st->future_iter_pool, visit, arg);
     }
     if (err == 0) {
         Py_VISIT(st->overlay_reason);

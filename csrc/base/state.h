@@ -50,6 +50,9 @@ typedef struct {
     PyObject *_register_eager_task;           // 3.12+
     PyObject *_unregister_eager_task;         // 3.12+
     PyObject *_current_tasks;                 // the dict, up to 3.13
+    PyObject *all_tasks;                      // the WeakSet, up to 3.13
+    PyObject *all_tasks_parts;                // sched/weakregistry.c
+    PyObject *all_tasks_remove;               // likewise
     PyObject *future_add_to_awaited_by;       // 3.14+
     PyObject *future_discard_from_awaited_by; // 3.14+
     PyObject *extract_stack;                  // asyncio.format_helpers.extract_stack

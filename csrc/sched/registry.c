@@ -6,14 +6,7 @@
  * and before it dies. A future knows its awaiters as one task or, rarely, a set. */
 #include "sched/step.h"
 #include "sched/threadslots.h"
-
-static int
-call_one(PyObject *function, PyObject *arg)
-{
-    PyObject *result = PyObject_CallOneArg(function, arg);
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
+#include "sched/weakregistry.h"
 
 #if PY_VERSION_HEX >= 0x030e0000
 
@@ -22,7 +15,9 @@ pa_task_register(PaState *st, PaTask *task)
 {
     PaThreadSlots *slots = pa_thread_slots(st);
     if (slots == NULL) {
-        return call_one(st->asyncio._register_task, (PyObject *)task);
+        PyObject *result = PyObject_CallOneArg(st->asyncio._register_task, (PyObject *)task);
+        Py_XDECREF(result);
+        return result == NULL ? -1 : 0;
     }
     PaTaskNode *node = &task->node, *head = &slots->tasks;
     if (node->next == NULL) {
@@ -84,7 +79,7 @@ pa_future_discard_awaiter(PaState *st, PyObject *future, PaTask *task)
 int
 pa_task_register(PaState *st, PaTask *task)
 {
-    return call_one(st->asyncio._register_task, (PyObject *)task);
+    return pa_weak_registry_add(st, (PyObject *)task);
 }
 
 void

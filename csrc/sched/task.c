@@ -7,6 +7,7 @@
 #include "sched/future.h"
 #include "sched/step.h"
 #include "sched/wakeup.h"
+#include "sched/weakregistry.h"
 
 /* ---- construction */
 
@@ -288,6 +289,11 @@ pa_task_init_types(PyObject *module, PaState *st)
         return usable < 0 ? -1 : use_stock_classes(module, st);
     }
     st->overlay = true;
+#if PY_VERSION_HEX < 0x030e0000
+    if (pa_weak_registry_init(st) < 0) {
+        return -1;
+    }
+#endif
     if (pa_wakeup_init_types(module, st) < 0 || pa_future_iter_init_type(module, st) < 0 ||
         pa_future_init_type(module, st) < 0) {
         return -1;
