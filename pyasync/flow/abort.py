@@ -202,6 +202,8 @@ def _follow(combined: AbortSignal, signal: AbortSignal) -> None:
 class AbortController:
     """Aborts its `signal`, and so every block that the signal guards.
 
+    Raises nothing itself; the guarded blocks raise the reason.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> async def main():

@@ -161,6 +161,8 @@ class Emitter(Generic[T]):
 
     May be used from any thread. After the end of the stream it does nothing.
 
+    Raises RuntimeError, from another thread, when the loop has been closed.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> def subscribe(emit):

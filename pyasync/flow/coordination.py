@@ -25,6 +25,8 @@ class Gate:
     their coroutine is wrapped: `create_task(gate.wrap(work()))` is held at its next await as
     long as the gate is paused. (A wait that has ended meanwhile is not lost.)
 
+    Raises nothing of its own; a held task that is cancelled raises CancelledError.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> async def main():
@@ -104,6 +106,8 @@ def _held(gate: Gate, coro: Coroutine[Any, Any, R]) -> Generator[Any, Any, R]:
 class Latch:
     """Wait until something has happened `count` times.
 
+    Raises ValueError for a negative count, and when it has happened more often.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> async def main():
@@ -158,6 +162,9 @@ class ReadWriteLock:
 
     Served in the order of arrival: readers that come after a waiting writer wait behind it,
     so neither side starves. It is not reentrant.
+
+    Raises nothing of its own; a waiter that is cancelled raises CancelledError, and then
+    holds nothing.
 
     >>> import asyncio
     >>> from pyasync import flow

@@ -142,6 +142,9 @@ class CacheInfo(NamedTuple):
 class Memoized(Generic[P, R]):
     """A function whose results are kept; what `memoize` returns.
 
+    Raises, when called, what the function raises, and TypeError for arguments that cannot be
+    hashed.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> length = flow.memoize(len)
@@ -314,6 +317,8 @@ class Collapsed(Generic[P, R]):
 
     Every caller waits for the call that stands for its own, made with the arguments of the
     latest caller, and gets its result or failure. When all of them are cancelled, so is it.
+
+    Raises, when called, what the function raises.
 
     >>> import asyncio
     >>> from pyasync import flow

@@ -83,6 +83,9 @@ class Attempt:
     `number` counts from 1. Assign `result` for a retry that judges results. Leaving the block
     with a failure that is to be retried suppresses it; the loop then waits and goes on.
 
+    Raises, from the block, a failure that is not retried or was the last; TimeoutError when
+    its time was up; RetriesExhausted when the last result asks for another attempt.
+
     >>> import asyncio
     >>> from pyasync import flow
     >>> async def main():
@@ -193,6 +196,9 @@ class Retry(Policy):
     """A retry policy: `retry` without a worker makes one; see there.
 
     `await policy.call(worker, *args)`, `@policy` and `async for attempt in policy` use it.
+
+    Raises ValueError or TypeError at once for options that cannot work; its calls raise what
+    `retry` says.
 
     >>> import asyncio
     >>> from pyasync import flow
