@@ -1,8 +1,10 @@
 """The task and scheduling operations that are measured: one coroutine per row of the table.
 
 Each row does `count` operations and nothing else that would count; `measure_loop()` times them
-inside a running loop and gives nanoseconds per operation. A row is warmed up once, then the best of
-a few repeats is taken: what disturbs a row only ever makes it slower.
+inside a running loop. No row has anything to wait for, so what is counted is CPU time, which other
+work on the machine disturbs less than the clock on the wall; a loop that did wait would show as a
+small share of its core (`Turn.busy`). A row is warmed up once, then the best of a few repeats is
+taken: what disturbs a row only ever makes it slower.
 """
 
 import asyncio
@@ -171,22 +173,31 @@ ROWS = {
 }
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What one process measured: CPU ns per operation of each row, and its share of the core."""
+
+    costs: dict[str, float]
+    busy: float
+
+
 async def measure_row(row: Row, repeats: int) -> float:
-    """Nanoseconds per operation of one row on the running loop: the best of `repeats`."""
+    """CPU ns per operation of one row on the running loop: the best of `repeats`."""
     loop = asyncio.get_running_loop()
     best = float("inf")
     for _ in range(repeats + 1):  # the first warms up; being slower, it never is the best
         gc.collect()
-        start = time.perf_counter_ns()
+        start = time.process_time_ns()
         await row.run(loop, row.count)
-        best = min(best, (time.perf_counter_ns() - start) / row.count)
+        best = min(best, (time.process_time_ns() - start) / row.count)
     return best
 
 
-def measure_loop(factory: LoopFactory, names: list[str], repeats: int) -> dict[str, float]:
-    """Nanoseconds per operation of the named rows, each on a fresh loop."""
-    result = {}
+def measure_loop(factory: LoopFactory, names: list[str], repeats: int) -> Turn:
+    """Measures the named rows, each on a fresh loop."""
+    costs = {}
+    wall, cpu = time.perf_counter(), time.process_time()
     for name in names:
         with asyncio.Runner(loop_factory=factory) as runner:
-            result[name] = runner.run(measure_row(ROWS[name], repeats))
-    return result
+            costs[name] = runner.run(measure_row(ROWS[name], repeats))
+    return Turn(costs, (time.process_time() - cpu) / (time.perf_counter() - wall))

@@ -1,4 +1,4 @@
-"""Tasks and scheduling: nanoseconds per operation of each loop, and its ratio to the first loop.
+"""Tasks and scheduling: CPU nanoseconds per operation of each loop, and ratios to the first.
 
     python -m benchmarks.tasks --loops asyncio pyasync [uvloop zuvloop rsloop rloop]
 
@@ -10,16 +10,17 @@ A ratio of 2 means that the loop needs half the time of the first one.
 import argparse
 import json
 import subprocess
+from dataclasses import asdict
 
 from benchmarks.loops import LOOPS, add_loops_option, loop_factory, require_loops
 from benchmarks.processes import pinned, python_module, server_core
 from benchmarks.report import Spread, console, print_header, ratios, table, write_json
-from benchmarks.task_rows import ROWS, measure_loop
+from benchmarks.task_rows import ROWS, Turn, measure_loop
 
-Rounds = list[dict[str, dict[str, float]]]  # per round: loop -> row -> ns per operation
+Rounds = list[dict[str, Turn]]  # per round: loop -> what it measured
 
 
-def measure_in_process(loop: str, rows: list[str], repeats: int) -> dict[str, float]:
+def measure_in_process(loop: str, rows: list[str], repeats: int) -> Turn:
     """All rows of one loop, measured in a pinned process of its own."""
     command = python_module(
         "benchmarks.tasks", "--measure", loop, "--repeats", str(repeats), "--rows", *rows
@@ -29,8 +30,7 @@ def measure_in_process(loop: str, rows: list[str], repeats: int) -> dict[str, fl
     )
     if done.returncode != 0:
         raise SystemExit(f"measuring {loop} failed with status {done.returncode}")
-    result: dict[str, float] = json.loads(done.stdout)
-    return result
+    return Turn(**json.loads(done.stdout))
 
 
 def measure_rounds(loops: list[str], rows: list[str], rounds: int, repeats: int) -> Rounds:
@@ -42,12 +42,14 @@ def measure_rounds(loops: list[str], rows: list[str], rounds: int, repeats: int)
 
 def cost(rounds: Rounds, loop: str, row: str) -> Spread:
     """Nanoseconds per operation over the rounds."""
-    return Spread.of(turn[loop][row] for turn in rounds)
+    return Spread.of(turn[loop].costs[row] for turn in rounds)
 
 
 def speed_ratio(rounds: Rounds, loop: str, reference: str, row: str) -> Spread:
     """How many times as fast `loop` is as `reference`, over the rounds."""
-    return ratios([turn[reference][row] for turn in rounds], [turn[loop][row] for turn in rounds])
+    return ratios(
+        [turn[reference].costs[row] for turn in rounds], [turn[loop].costs[row] for turn in rounds]
+    )
 
 
 def print_costs(rounds: Rounds, loops: list[str], rows: list[str]) -> None:
@@ -56,7 +58,7 @@ def print_costs(rounds: Rounds, loops: list[str], rows: list[str]) -> None:
     The ratios stand beside the costs of two loops, and in a table of their own for more.
     """
     reference, *others = loops
-    title = f"Tasks and scheduling, median of {len(rounds)} rounds"
+    title = f"Tasks and scheduling, CPU time, median of {len(rounds)} rounds"
     costs = [[f"{cost(rounds, loop, row).median:,.0f}" for loop in loops] for row in rows]
     faster = [
         [speed_ratio(rounds, loop, reference, row).as_ratio() for loop in others] for row in rows
@@ -69,6 +71,10 @@ def print_costs(rounds: Rounds, loops: list[str], rows: list[str]) -> None:
         print_rows(title, rows, cost_columns, costs)
         if others:
             print_rows(f"Times as fast as {reference} (min-max)", rows, others, faster)
+    shares = (
+        f"{loop} {Spread.of(turn[loop].busy for turn in rounds).median:.0%}" for loop in loops
+    )
+    console.print(f"share of the core: {', '.join(shares)}", style="dim")
 
 
 def print_rows(title: str, rows: list[str], columns: list[str], cells: list[list[str]]) -> None:
@@ -89,8 +95,8 @@ def main() -> int:
     parser.add_argument("--measure", choices=LOOPS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
-        costs = measure_loop(loop_factory(options.measure), options.rows, options.repeats)
-        print(json.dumps(costs))
+        turn = measure_loop(loop_factory(options.measure), options.rows, options.repeats)
+        print(json.dumps(asdict(turn)))
         return 0
     require_loops(options.loops)
     print_header("Tasks and scheduling", options.loops)

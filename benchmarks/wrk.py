@@ -56,10 +56,10 @@ def requests_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
     )
 
 
-def cpu_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
-    """Server CPU per request of `loop` over that of `reference`, over the rounds."""
+def per_cpu_ratio(rounds: HttpRounds, loop: str, reference: str) -> Spread:
+    """Requests per second of server CPU of `loop` over those of `reference`, over the rounds."""
     return ratios(
-        [turn[loop].cpu_us for turn in rounds], [turn[reference].cpu_us for turn in rounds]
+        [turn[reference].cpu_us for turn in rounds], [turn[loop].cpu_us for turn in rounds]
     )
 
 
@@ -67,14 +67,14 @@ def print_http(title: str, rounds: HttpRounds, loops: list[str]) -> None:
     """Prints one line per loop: the medians of the rounds and the ratios to the first loop."""
     reference = loops[0]
     made = table(
-        f"{title}; ratios to {reference}",
+        f"{title}; right: ratios to {reference}",
         "loop",
         "requests/s",
         "p99 ms",
         "CPU us/request",
         "busy",
-        "requests/s ratio (min-max)",
-        "CPU ratio (min-max)",
+        "requests/s (min-max)",
+        "requests/CPU s (min-max)",
         "errors",
     )
     for loop in loops:
@@ -86,14 +86,14 @@ def print_http(title: str, rounds: HttpRounds, loops: list[str]) -> None:
             f"{Spread.of(turn.cpu_us for turn in own).median:.1f}",
             f"{Spread.of(turn.busy for turn in own).median:.0%}",
             requests_ratio(rounds, loop, reference).as_ratio(),
-            cpu_ratio(rounds, loop, reference).as_ratio(),
+            per_cpu_ratio(rounds, loop, reference).as_ratio(),
             str(sum(turn.errors for turn in own)),
         )
     console.print(made)
     if any(turn[loop].busy < UNDISTURBED for turn in rounds for loop in loops):
         console.print(
             f"A server had less than {UNDISTURBED:.0%} of its core in some round (other work on "
-            "this machine, or wrk at its limit): trust CPU/request more than requests/s and p99.",
+            "this machine, or wrk at its limit): trust CPU figures more than requests/s and p99.",
             style="yellow",
         )
 

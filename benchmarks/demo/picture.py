@@ -93,7 +93,7 @@ def draw_http(axes: Axes, panel: Panel, http: HttpRounds, loops: Sequence[str]) 
 
 def draw_tasks(axes: Axes, tasks: Rounds, loops: Sequence[str]) -> None:
     """Horizontal bars, one pair for each row of the table of costs."""
-    rows = list(tasks[0][loops[0]])
+    rows = list(tasks[0][loops[0]].costs)
     height = 0.4
     for index, loop in enumerate(loops):
         spreads = [cost(tasks, loop, row) for row in rows]
@@ -112,7 +112,7 @@ def draw_tasks(axes: Axes, tasks: Rounds, loops: Sequence[str]) -> None:
     axes.invert_yaxis()
     axes.set_xlim(left=0)
     axes.margins(x=0.08)
-    axes.set_xlabel("ns per operation (less is better)")
+    axes.set_xlabel("CPU ns per operation (less is better)")
     axes.set_title("Tasks and scheduling", fontsize=11)
     axes.legend(loc="upper right")
 
