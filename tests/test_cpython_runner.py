@@ -91,6 +91,12 @@ def test_a_failure_shows_the_tail_of_its_output(bad):
     assert "    line 500" not in bad.stdout
 
 
+def test_verbose_shows_all_of_the_output():
+    run = run_samples("bad", "--loop", "asyncio", "-k", "test_fail_long_output", "-v")
+    assert "    line 0\n" in run.stdout
+    assert "    line 999\n" in run.stdout
+
+
 def test_skip_entries_count_as_skipped_but_not_on_asyncio():
     run = run_samples("good", "--loop", "pyasync")
     assert re.search(r"^good +3 passed, 0 failed, 2 skipped \(1 by skips\.py\)$", run.stdout, re.M)

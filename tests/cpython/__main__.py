@@ -13,7 +13,7 @@ from . import backends, skips
 from .forking import FAILED, PASSED, SKIPPED, Outcome, run
 from .groups import GROUPS, Test, collect
 
-TAIL_LINES = 40  # of a failed test's output
+TAIL_LINES = 40  # of a failed test's output, without --verbose
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,7 +72,12 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         dest="pattern",
         help="only tests whose module.Class.method has this in it (or fits it)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="print a line per test")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print a line per test, and all that a failed test printed",
+    )
     parser.add_argument("--no-skips", action="store_true", help="run the tests of skips.py as well")
     parser.add_argument(
         "--check-skips", action="store_true", help="only look for stale entries of skips.py"
@@ -145,7 +150,7 @@ class Report:
     def _print_failure(self, outcome: Outcome) -> None:
         test = outcome.test
         print(f"\nFAILED {test.group}: {test.name}: {outcome.reason} ({outcome.seconds:.1f} s)")
-        for line in _tail(outcome.output):
+        for line in _tail(outcome.output, None if self._verbose else TAIL_LINES):
             print(f"    {line}")
         print(flush=True)
 
@@ -164,11 +169,12 @@ class Report:
             )
 
 
-def _tail(output: str) -> Iterator[str]:
+def _tail(output: str, limit: int | None) -> Iterator[str]:
     lines = output.rstrip().splitlines()
-    if len(lines) > TAIL_LINES:
-        yield f"... ({len(lines) - TAIL_LINES} lines above)"
-    yield from lines[-TAIL_LINES:]
+    if limit is not None and len(lines) > limit:
+        yield f"... ({len(lines) - limit} lines above, see them with -v)"
+        lines = lines[-limit:]
+    yield from lines
 
 
 if __name__ == "__main__":
