@@ -251,7 +251,8 @@ write_view(PaTransport *t, const Py_buffer *view)
     return result;
 }
 
-/* Writes any buffer but bytes. Memory that cannot be had contiguously fails as socket.send(). */
+/* Writes any buffer but bytes. Memory that cannot be had contiguously fails as socket.send(). The
+ * caller calls pa_transport_maybe_pause() when it has written all that it got. */
 static int
 write_buffer(PaTransport *t, PyObject *data)
 {
@@ -261,7 +262,7 @@ write_buffer(PaTransport *t, PyObject *data)
     }
     int result = view.len == 0 ? 0 : write_view(t, &view);
     PyBuffer_Release(&view);
-    return result < 0 ? -1 : pa_transport_maybe_pause(t);
+    return result;
 }
 
 static int
@@ -333,7 +334,10 @@ write_other(PaTransport *t, PyObject *data)
     if (truth <= 0) {
         return truth;
     }
-    return t->conn_lost ? dropped(t) : write_buffer(t, data);
+    if (t->conn_lost) {
+        return dropped(t);
+    }
+    return write_buffer(t, data) < 0 ? -1 : pa_transport_maybe_pause(t);
 }
 
 int
