@@ -128,9 +128,7 @@ SHARED = settings(
 
 
 @SHARED
-@given(
-    users=st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), max_size=10)
-)
+@given(users=st.lists(st.tuples(st.booleans(), st.integers(0, 4), st.integers(0, 4)), max_size=10))
 def test_readers_share_and_writers_do_not_and_all_get_in(loop, users):
     lock = flow.ReadWriteLock()
     order = []
@@ -145,9 +143,7 @@ def test_readers_share_and_writers_do_not_and_all_get_in(loop, users):
                 await asyncio.sleep(0)
 
     async def main():
-        await flow.parallel(
-            [lambda n=n, u=u: user(n, *u) for n, u in enumerate(users)], limit=None
-        )
+        await flow.parallel([lambda n=n, u=u: user(n, *u) for n, u in enumerate(users)], limit=None)
 
     loop.run_until_complete(main())
     assert sorted(order) == list(range(len(users)))
@@ -187,7 +183,9 @@ def test_a_channel_gives_every_item_once_and_in_order(loop, maxsize, producers, 
 
     found = loop.run_until_complete(main())
     everything = [item for items in found for item in items]
-    wants = [(name, number) for name, delays in enumerate(producers) for number in range(len(delays))]
+    wants = [
+        (name, number) for name, delays in enumerate(producers) for number in range(len(delays))
+    ]
     assert sorted(everything) == wants
     for items in found:
         for name in range(len(producers)):

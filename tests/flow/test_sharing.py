@@ -39,9 +39,7 @@ async def started(loop, *coros):
 
 async def test_single_flight_makes_one_call_per_key(loop):
     worker, flights = Worker(), flow.SingleFlight()
-    tasks = await started(
-        loop, *(flights.call(key, worker, key) for key in ("a", "a", "b", "a"))
-    )
+    tasks = await started(loop, *(flights.call(key, worker, key) for key in ("a", "a", "b", "a")))
     assert worker.calls == [("a",), ("b",)] and len(flights) == 2
     worker.release.set()
     assert await asyncio.gather(*tasks) == [("a",), ("a",), ("b",), ("a",)]

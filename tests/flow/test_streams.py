@@ -63,9 +63,7 @@ def test_merge_gives_every_item_of_every_source_in_its_order(loop, sources, dela
 
 
 @SHARED
-@given(
-    sources=st.lists(st.lists(st.integers(), max_size=4), max_size=4), strict=st.booleans()
-)
+@given(sources=st.lists(st.lists(st.integers(), max_size=4), max_size=4), strict=st.booleans())
 def test_zip_is_zip(loop, sources, strict):
     async def main():
         return await collect(flow.zip(*map(slowly, sources), strict=strict))
