@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.cpython import groups, samples, skips
@@ -80,8 +81,8 @@ def test_a_hang_ends_at_the_time_out_with_its_stack(bad):
 
 
 def test_a_hanging_tests_subprocesses_are_killed(bad):
-    processes = subprocess.run(["ps", "-A", "-o", "args"], capture_output=True, text=True).stdout
-    assert "sleep 61.0625" not in processes
+    processes = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+    assert ["sleep", "61.0625"] not in processes
 
 
 def test_a_failure_shows_the_tail_of_its_output(bad):
