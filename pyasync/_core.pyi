@@ -90,8 +90,18 @@ class Loop:
     def _hold_signals(self, flag: bool, /) -> None: ...
     def _close_handles(self) -> None: ...
 
-@disjoint_base
+@final
 class SocketTransport(asyncio.transports._FlowControlMixin):
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> None: ...
     _start_tls_compatible: bool
     _sendfile_compatible: Any
     @property
