@@ -178,10 +178,16 @@ call_base(PaState *st, PyObject *self, PyObject *name, PyObject *arg)
     return result;
 }
 
+static inline bool
+has_plain_result(PaFuture *fut)
+{
+    return fut->status == PA_FINISHED && fut->exception == NULL && fut->result != NULL;
+}
+
 PyObject *
 pa_future_result(PaState *st, PaFuture *fut)
 {
-    if (fut->status == PA_FINISHED && fut->exception == NULL && fut->result != NULL) {
+    if (has_plain_result(fut)) {
         fut->log_tb = 0;
         return Py_NewRef(fut->result);
     }
@@ -227,16 +233,16 @@ setup_by_base(PaState *st, PaFuture *self, PyObject *loop)
 }
 
 int
-pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched **sched)
+pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched *known, PaSched **sched)
 {
-    PaSched *found = pa_sched_of(st, loop);
-    if (found == NULL || found->debug || self->loop != NULL) {
+    if (known == NULL) {
+        known = pa_sched_of(st, loop);
+    }
+    if (known == NULL || known->debug || self->loop != NULL) {
         /* A foreign loop, a source traceback to take, or a second __init__(). */
-        if (setup_by_base(st, self, loop) < 0) {
-            return -1;
-        }
-        *sched = pa_sched_of(st, self->loop);
-        return 0;
+        int err = setup_by_base(st, self, loop);
+        *sched = self->loop == NULL ? NULL : pa_sched_of(st, self->loop);
+        return err;
     }
     self->status = PA_PENDING;
     self->log_tb = 0;
@@ -246,7 +252,7 @@ pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched **sched)
     self->awaited_by_is_set = 0;
 #endif
     self->loop = Py_NewRef(loop);
-    *sched = found;
+    *sched = known;
     return 0;
 }
 
@@ -263,9 +269,8 @@ pa_future_new(PaSched *sched)
         return NULL;
     }
     PaFuture *fut = (PaFuture *)self;
-    if (pa_future_setup(st, fut, sched->loop, &fut->sched) < 0) {
-        Py_DECREF(self);
-        return NULL;
+    if (pa_future_setup(st, fut, sched->loop, sched, &fut->sched) < 0) {
+        Py_CLEAR(self);
     }
     return self;
 }
@@ -280,7 +285,7 @@ future_init(PyObject *op, PyObject *args, PyObject *kwargs)
     if (st == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "|$O:Future", keywords, &loop)) {
         return -1;
     }
-    return pa_future_setup(st, self, loop, &self->sched);
+    return pa_future_setup(st, self, loop, NULL, &self->sched);
 }
 
 /* ---- methods */
@@ -304,6 +309,24 @@ static inline PaState *
 state_of_future(PaFuture *self)
 {
     return self->sched != NULL ? self->sched->st : pa_state_of((PyObject *)self);
+}
+
+const char pa_future_result_doc[] =
+    PyDoc_STR("result($self, /)\n--\n\n"
+              "Returns the result, or raises the exception that was set.\n\n"
+              "Raises CancelledError when it was cancelled, InvalidStateError when it "
+              "is not done.\nasyncio.Future.result().");
+
+PyObject *
+pa_future_result_method(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    PaFuture *self = (PaFuture *)op;
+    if (has_plain_result(self)) {
+        self->log_tb = 0;
+        return Py_NewRef(self->result);
+    }
+    PaState *st = pa_state_of(op);
+    return st == NULL ? NULL : call_base(st, op, st->names.result, NULL);
 }
 
 PyDoc_STRVAR(set_result_doc, "set_result($self, result, /)\n--\n\n"
@@ -384,6 +407,7 @@ future_cancel(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *k
 }
 
 static PyMethodDef future_methods[] = {
+    {"result", pa_future_result_method, METH_NOARGS, pa_future_result_doc},
     {"set_result", future_set_result, METH_O, set_result_doc},
     {"set_exception", future_set_exception, METH_O, set_exception_doc},
     {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS,

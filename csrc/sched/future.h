@@ -17,9 +17,10 @@ pa_sched_is_direct(PaSched *sched)
 /* loop.call_soon(callback, arg, context=context) on any loop; arg may be NULL. 0 or -1. */
 int pa_call_soon(PaState *st, PyObject *loop, PyObject *callback, PyObject *arg, PyObject *context);
 
-/* The base part of construction: a pending future on `loop` (None: the current one). Sets
- * *sched. `self` is a pyasync Future or Task. 0 or -1. */
-int pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched **sched);
+/* The base part of construction: a pending future on `loop` (None: the current one), whose
+ * scheduler is `known` if the caller knows it. Sets *sched. `self` is a pyasync Future or Task.
+ * 0 or -1. */
+int pa_future_setup(PaState *st, PaFuture *self, PyObject *loop, PaSched *known, PaSched **sched);
 
 /* Complete a pending future and schedule its callbacks. 0 or -1. Everything is borrowed; the
  * caller holds a reference to fut. */
@@ -32,6 +33,10 @@ PyObject *pa_future_result(PaState *st, PaFuture *fut);
 
 /* Appends to the callbacks of a pending future. 0 or -1. */
 int pa_future_append_callback(PaFuture *fut, PyObject *callback, PyObject *context);
+
+/* The method result(), for the tables of both types. */
+PyObject *pa_future_result_method(PyObject *self, PyObject *ignored);
+extern const char pa_future_result_doc[];
 
 /* What the slots of Future and Task share. `own` is the tp_traverse of the type that asks. */
 PyObject *pa_future_alloc(PaFreelist *freelist, PyTypeObject *type);

@@ -93,9 +93,9 @@ loop_is_running(PaState *st, PyObject *loop)
 /* What stands between an allocated task and one that runs: the steps of asyncio's __init__, in
  * its order. 0 or -1. */
 static int
-setup_task(PaState *st, PaTask *self, PyObject *loop, const TaskArguments *given)
+setup_task(PaState *st, PaTask *self, PyObject *loop, PaSched *known, const TaskArguments *given)
 {
-    if (pa_future_setup(st, (PaFuture *)self, loop, &self->sched) < 0) {
+    if (pa_future_setup(st, (PaFuture *)self, loop, known, &self->sched) < 0) {
         return -1;
     }
 #if PY_VERSION_HEX >= 0x030e0000
@@ -142,7 +142,7 @@ task_init(PyObject *op, PyObject *args, PyObject *kwargs)
                                      &given.name, &given.context, &given.eager)) {
         return -1;
     }
-    return setup_task(st, (PaTask *)op, loop, &given);
+    return setup_task(st, (PaTask *)op, loop, NULL, &given);
 }
 
 /* asyncio.Task(coro, loop=loop, ...) with what the caller gave. */
@@ -187,7 +187,7 @@ pa_task_new(PaSched *sched, PyObject *coro, PyObject *name, PyObject *context, P
         return NULL;
     }
     PyObject *self = pa_future_alloc(&st->task_freelist, st->task_type);
-    if (self != NULL && setup_task(st, (PaTask *)self, sched->loop, &given) < 0) {
+    if (self != NULL && setup_task(st, (PaTask *)self, sched->loop, sched, &given) < 0) {
         Py_CLEAR(self);
     }
     return self;
@@ -251,11 +251,15 @@ PyDoc_STRVAR(task_doc, TASK_SIGNATURE
              "in, None for a copy of the current one. Raises TypeError for anything but a\n"
              "coroutine.");
 
+static PyMethodDef task_methods[] = {
+    {"result", pa_future_result_method, METH_NOARGS, pa_future_result_doc},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyType_Slot task_slots[] = {
-    {Py_tp_doc, (void *)task_doc},   {Py_tp_init, task_init},
-    {Py_tp_traverse, task_traverse}, {Py_tp_clear, task_clear},
-    {Py_tp_dealloc, task_dealloc},   {Py_tp_iter, pa_future_iter},
-    {Py_am_await, pa_future_iter},   {0, NULL},
+    {Py_tp_doc, (void *)task_doc}, {Py_tp_init, task_init},       {Py_tp_traverse, task_traverse},
+    {Py_tp_clear, task_clear},     {Py_tp_dealloc, task_dealloc}, {Py_tp_iter, pa_future_iter},
+    {Py_tp_methods, task_methods}, {Py_am_await, pa_future_iter}, {0, NULL},
 };
 
 static PyType_Spec task_spec = {
