@@ -9,6 +9,7 @@ and its siblings, which _core.Loop has. The selector and self-pipe of that class
 from __future__ import annotations
 
 import asyncio
+import asyncio.unix_events
 import signal
 import socket
 import sys
@@ -58,6 +59,13 @@ class _WatchedDescriptors:
         return SelectorKey(fd, fd, EVENT_READ * readable | EVENT_WRITE * writable, None)
 
 
+def _new_child_watcher() -> Any:
+    events: Any = asyncio.unix_events
+    if events.can_use_pidfd():
+        return events._PidfdChildWatcher()
+    return events._ThreadedChildWatcher()
+
+
 def _ignore_signal(number: int, frame: object) -> None:
     """The handler that makes Python write a signal's number to the wake-up descriptor."""
 
@@ -82,6 +90,8 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         self._unix_server_sockets: dict[socket.socket, int] = {}  # 3.13+
         self._listeners: dict[socket.socket, _core.Listener] = {}
         self._transports: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+        if sys.version_info >= (3, 14):  # before, watchers of children belong to the policy
+            self._watcher = _new_child_watcher()
 
     def close(self) -> None:
         """Close the loop: drop what is scheduled, close its handles, stop the default executor.
@@ -131,18 +141,20 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         **options: Any,  # the same by name; context from 3.15
     ) -> None:
         def accepted(connection: socket.socket, address: Any) -> None:
-            extra = {"peername": address}
+            # From 3.15 each connection has a copy of the server's context of its own.
+            given = options.get("context")
+            context = {} if given is None else {"context": given.copy()}
             accept = _asyncio_loop._accept_connection2(
                 self,
                 protocol_factory,
                 connection,
-                extra,
+                {"peername": address},
                 sslcontext,
                 server,
                 *tls_timeouts,
-                **options,
+                **(options | context),
             )
-            self.create_task(accept)
+            self.create_task(accept, **context)
 
         self._listeners[sock] = _core.Listener(
             self,

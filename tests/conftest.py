@@ -43,15 +43,6 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("debug", [False, True], ids=["plain", "debug"], indirect=True)
 
 
-def pytest_collection_modifyitems(items):
-    """Do not run on pyasync what a module says pyasync has not got: NOT_YET = "the reason"."""
-    for item in items:
-        reason = getattr(getattr(item, "module", None), "NOT_YET", None)
-        callspec = getattr(item, "callspec", None)
-        if reason and callspec and callspec.params.get("loop_name") == "pyasync":
-            item.add_marker(pytest.mark.xfail(reason=reason, run=False))
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem):
     """Run `async def` bodies that ask for `loop` on it."""

@@ -9,8 +9,6 @@ import pytest
 
 from tests.support import HOST, error_of, plain, turns, until
 
-NOT_YET = "pyasync has no datagram transports yet"
-
 
 class Datagrams(asyncio.DatagramProtocol):
     """Writes down what it gets."""
@@ -61,8 +59,8 @@ async def closed(*protocols):
         await protocol.lost
 
 
-async def test_transports_are_asyncio_transports(loop_name, loop):
-    if loop_name == "asyncio" and sys.version_info < (3, 12):
+async def test_transports_are_asyncio_transports(loop):
+    if sys.version_info < (3, 12):  # pyasync uses asyncio's own
         pytest.skip("asyncio's own datagram transport is a plain one before Python 3.12")
     one = await endpoint()
     assert isinstance(one.transport, asyncio.DatagramTransport)
@@ -276,9 +274,9 @@ async def test_options_and_extra_info(loop):
     await closed(one)
 
 
-async def test_water_marks(loop_name, loop, tmp_path):
+async def test_water_marks(loop, tmp_path):
     """A peer that does not read fills the queue of a unix datagram socket: writing pauses."""
-    if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
+    if sys.version_info[:2] == (3, 13):  # pyasync uses asyncio's own
         pytest.skip("asyncio of Python 3.13 never takes the header of a datagram off its count")
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.setblocking(False)

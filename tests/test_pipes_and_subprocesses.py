@@ -9,8 +9,6 @@ import pytest
 
 from tests.support import open_descriptors, turns, until
 
-NOT_YET = "pyasync has no pipe transports and subprocesses yet"
-
 PYTHON = sys.executable
 CAT = [PYTHON, "-c", "import sys; sys.stdout.buffer.write(sys.stdin.buffer.read())"]
 

@@ -9,8 +9,6 @@ import pytest
 
 from tests.support import HOST, error_of, turns
 
-NOT_YET = "pyasync has no sock_* operations of its own yet"
-
 
 @pytest.fixture
 def pair():

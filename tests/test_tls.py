@@ -16,8 +16,6 @@ import pytest
 
 from tests.support import HOST, Recorder, turns, until
 
-NOT_YET = "pyasync has no TLS transports yet"
-
 
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory):
@@ -318,9 +316,9 @@ async def test_start_tls(loop, contexts):
     server.close()
 
 
-async def test_start_tls_with_the_client_hello_in_the_reader(loop_name, loop, contexts):
+async def test_start_tls_with_the_client_hello_in_the_reader(loop, contexts):
     """Bytes the StreamReader holds already belong to the TLS layer."""
-    if loop_name == "asyncio" and sys.version_info < (3, 14):
+    if sys.version_info < (3, 14):  # pyasync runs asyncio's own start_tls()
         pytest.skip("asyncio of this Python version drops the bytes that the reader holds")
 
     async def serve(reader, writer):
