@@ -1,4 +1,4 @@
-"""Cost of `pyasync.flow.map`: side by side with asyncio.gather over a Semaphore, aiometer, aiostream.
+"""Cost of `pyasync.flow.map`, beside gather over a Semaphore, aiometer and aiostream.
 
     python -m benchmarks.flow [--loop asyncio|pyasync] [--items N] [--rounds N] [--endless SECONDS]
 

@@ -120,7 +120,7 @@ async def test_as_a_context(loop):
             async with attempt:
                 raise OSError
     with pytest.raises(RuntimeError, match="async with attempt"):
-        async for attempt in flow.retry():
+        async for _ in flow.retry():
             pass
 
 
