@@ -55,7 +55,7 @@ class Crew:
         self._stray: asyncio.CancelledError | None = None
         self._sent_cancel = False
         self._waiter: asyncio.Future[None] | None = None
-        self.stopping = False  # nothing new is to be started
+        self._stopped = False
         self.starting = False  # true while `spawn` is on the stack (eager task factories)
 
     @property
@@ -67,6 +67,14 @@ class Crew:
     def failed(self) -> bool:
         """Whether a task has failed."""
         return bool(self._errors) or self._stray is not None
+
+    def stop(self) -> None:
+        """Say that nothing new is to be started; what runs goes on until `cancel`."""
+        self._stopped = True
+
+    def stopped(self) -> bool:
+        """Whether nothing new is to be started."""
+        return self._stopped
 
     def spawn(
         self, coro: Coroutine[Any, Any, R], *, context: Context | None = None
@@ -104,7 +112,7 @@ class Crew:
 
     def cancel(self) -> None:
         """Ask every task to stop; from the second call on this does nothing."""
-        self.stopping = True
+        self._stopped = True
         if not self._sent_cancel:
             self._sent_cancel = True
             for task in list(self._tasks):

@@ -90,7 +90,7 @@ class Engine:
         if crew.starting:
             await asyncio.sleep(0)  # an eager task factory: do not nest one worker in another
         try:
-            while not crew.stopping:
+            while not crew.stopped():
                 if self._window is not None:
                     await self._window.acquire()
                 item = await self._source.pull()
@@ -98,7 +98,7 @@ class Engine:
                     if self._window is not None:
                         self._window.release()
                     return
-                if crew.stopping:
+                if crew.stopped():
                     return  # another item has failed while this one was being pulled
                 index = self._pulled
                 self._pulled = index + 1
@@ -116,7 +116,7 @@ class Engine:
                 if self._turn.over():
                     await self._turn.end()
         except BaseException:
-            crew.stopping = True
+            crew.stop()
             raise
 
     def _marked(self) -> bool:
@@ -129,7 +129,7 @@ class Engine:
         return changed or (task is not None and task.cancelling() > 0)
 
     def _replace(self) -> None:
-        if not self.crew.stopping:
+        if not self.crew.stopped():
             self.crew.spawn(self._work(), context=self._context.copy())
 
 

@@ -50,6 +50,7 @@ class Run(Coroutine[Any, Any, R], Generic[T, R]):
         pieces: Callable[[], AsyncGenerator[T, None]],
     ) -> None:
         self._name = name
+        self.__name__ = self.__qualname__ = f"flow.{name}"  # what a task's repr shows
         self._whole = whole
         self._pieces = pieces
         self._coroutine: Coroutine[Any, Any, R] | None = None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
+from ._crew import report
 from ._policy import Policy, Thunk
 from .executors import Pool
 
@@ -52,7 +53,7 @@ class _Block:
         self.task = task
         self._requests = task.cancelling()
         self._fired = False
-        signal._callbacks[self] = self._fire
+        signal._listen(self, self._fire)
         if signal.aborted:
             self._fire()
 
@@ -63,7 +64,7 @@ class _Block:
 
     async def leave(self, error: BaseException | None) -> None:
         """End the block; raises the reason in place of a cancellation by the signal."""
-        self._signal._callbacks.pop(self, None)
+        self._signal._unlisten(self)
         if not self._fired:
             return
         if error is None:
@@ -76,7 +77,8 @@ class _Block:
                     raise
                 return
         if self.task.uncancel() <= self._requests and isinstance(error, asyncio.CancelledError):
-            raise self._signal._reason_error() from error
+            assert self._signal.reason is not None
+            raise self._signal.reason from error
 
 
 class AbortSignal:
@@ -110,42 +112,46 @@ class AbortSignal:
     @property
     def aborted(self) -> bool:
         """Whether it has been aborted."""
-        return self._reason is not None
+        return self.reason is not None
 
     @property
     def reason(self) -> BaseException | None:
         """Why it has been aborted; None when it has not."""
         return self._reason
 
-    def _reason_error(self) -> BaseException:
-        return self._reason if self._reason is not None else Aborted()
-
     def throw_if_aborted(self) -> None:
         """Raise the reason if it has been aborted."""
-        if self._reason is not None:
-            raise self._reason
+        if self.reason is not None:
+            raise self.reason
 
     def add_callback(self, callback: Callable[[], object]) -> Callable[[], None]:
-        """Call `callback()` when it is aborted, at once if it has been; return a way to undo."""
+        """Call `callback()` when it is aborted, at once if it has been; return a way to undo.
+
+        What a callback raises goes to the loop's exception handler.
+        """
         if self.aborted:
             callback()
             return lambda: None
         key = object()
+        self._listen(key, callback)
+        return functools.partial(self._unlisten, key)
+
+    def _listen(self, key: object, callback: Callable[[], object]) -> None:
         self._callbacks[key] = callback
 
-        def undo() -> None:
-            self._callbacks.pop(key, None)
-
-        return undo
+    def _unlisten(self, key: object) -> None:
+        self._callbacks.pop(key, None)
 
     def _abort(self, reason: BaseException) -> None:
         if self._reason is not None:
             return
         self._reason = reason
-        callbacks = list(self._callbacks.values())
-        self._callbacks.clear()
-        for callback in callbacks:
-            callback()
+        for key, callback in list(self._callbacks.items()):
+            self._unlisten(key)
+            try:
+                callback()
+            except Exception as error:
+                report("a callback of an abort signal failed", error)
 
     async def wait(self) -> BaseException:
         """Wait until it is aborted and return the reason."""
@@ -155,7 +161,8 @@ class AbortSignal:
             await event.wait()
         finally:
             undo()
-        return self._reason_error()
+        assert self.reason is not None
+        return self.reason
 
     async def __aenter__(self) -> AbortSignal:
         block = _Block(self)
@@ -189,14 +196,37 @@ class AbortSignal:
     @staticmethod
     def any(signals: Iterable[AbortSignal]) -> AbortSignal:
         """A signal that aborts, with the same reason, when the first of `signals` does."""
-        combined = AbortSignal()
-        for signal in signals:
-            signal.add_callback(functools.partial(_follow, combined, signal))
-        return combined
+        return _AnySignal(signals)
 
 
-def _follow(combined: AbortSignal, signal: AbortSignal) -> None:
-    combined._abort(signal._reason_error())
+class _AnySignal(AbortSignal):
+    """A signal that follows others; it is known to them only while somebody listens to it."""
+
+    def __init__(self, signals: Iterable[AbortSignal]) -> None:
+        super().__init__()
+        self._signals = list(signals)
+
+    @property
+    def reason(self) -> BaseException | None:
+        """Why the first of the signals was aborted; None when none was."""
+        reasons = (signal.reason for signal in self._signals)
+        return self._reason or next(filter(None, reasons), None)
+
+    def _listen(self, key: object, callback: Callable[[], object]) -> None:
+        if not self._callbacks:
+            for signal in self._signals:
+                signal._listen(self, functools.partial(self._follow, signal))
+        super()._listen(key, callback)
+
+    def _unlisten(self, key: object) -> None:
+        super()._unlisten(key)
+        if not self._callbacks:
+            for signal in self._signals:
+                signal._unlisten(self)
+
+    def _follow(self, signal: AbortSignal) -> None:
+        assert signal.reason is not None
+        self._abort(signal.reason)
 
 
 class AbortController:

@@ -93,14 +93,14 @@ async def auto(
             try:
                 await plan.run_task(name, pool)
             except BaseException:
-                crew.stopping = True
+                crew.stop()
                 raise
             running -= 1
             start_ready()
 
         def start_ready() -> None:
             nonlocal running
-            if crew.stopping:
+            if crew.stopped():
                 return
             waiting.extend(plan.sorter.get_ready())
             while waiting and (most is None or running < most):

@@ -676,6 +676,7 @@ async def test_a_run_is_a_coroutine_for_tasks(loop):
         task = group.create_task(flow.map(abs, [-1]))
     assert task.result() == [1]
     task = loop.create_task(flow.map(asyncio.sleep, [60]))
+    assert "flow.map" in repr(task)
     await turns(3)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pyasync import flow
+from tests.flow.striking import residue
 from tests.support import turns
 
 
@@ -342,7 +343,35 @@ async def test_signals_combine_time_out_and_call_back(loop):
         async with late:
             await asyncio.sleep(60)
     assert flow.AbortSignal().reason is None
+    assert flow.AbortSignal.any([second.signal]).aborted
     flow.AbortSignal().throw_if_aborted()
+
+
+async def test_a_combined_signal_is_known_to_its_parts_only_while_somebody_listens(loop):
+    controller = flow.AbortController()
+    combined = flow.AbortSignal.any([controller.signal])
+    undo = combined.add_callback(print)
+    assert residue(controller.signal)
+    undo()
+    assert not residue(controller.signal)
+    async with combined:
+        assert residue(controller.signal)
+    assert not residue(controller.signal)
+    with pytest.raises(flow.Aborted):
+        async with combined:
+            controller.abort()
+            await asyncio.sleep(0)
+    assert not residue(controller.signal) and not residue(combined)
+
+
+async def test_a_callback_that_fails_does_not_stop_the_others(loop):
+    reported, called = [], []
+    loop.set_exception_handler(lambda loop, context: reported.append(context["message"]))
+    controller = flow.AbortController()
+    controller.signal.add_callback(lambda: 1 // 0)
+    controller.signal.add_callback(lambda: called.append(True))
+    controller.abort()
+    assert called and reported == ["pyasync.flow: a callback of an abort signal failed"]
 
 
 def test_a_signal_is_entered_in_a_task_only(new_loop):
