@@ -143,6 +143,9 @@ class Crew:
             except asyncio.CancelledError as error:
                 cancelled = cancelled or error
                 self.cancel()
+            except BaseException:  # the owner is being closed (GeneratorExit): it cannot wait
+                self.cancel()
+                raise
         return cancelled
 
     async def join(self) -> None:

@@ -176,9 +176,7 @@ class CircuitBreaker(Guard):
             self._out += 1
         return self._era
 
-    def _is_failure(self, error: BaseException) -> bool:
-        if not isinstance(error, Exception):
-            return False
+    def _is_failure(self, error: Exception) -> bool:
         if isinstance(self._on, (type, tuple)):
             return isinstance(error, self._on)
         return bool(self._on(error))

@@ -117,14 +117,10 @@ async def _until_done(
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
 
-    def wake() -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
     def done(_: object) -> None:
         # A loop that has been closed has nobody left to wake.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(wake)
+            loop.call_soon_threadsafe(waiter.set_result, None)
 
     future.add_done_callback(done)
     cancelled = None

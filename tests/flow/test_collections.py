@@ -697,6 +697,12 @@ async def test_a_run_is_used_once(loop):
         await closed
     unused = flow.map(abs, [-1])
     await unused.aclose()
+    begun = flow.map(asyncio.sleep, [60])
+    begun.send(None)
+    begun.close()
+    await turns(3)
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    assert not left, "closing it by hand ends its tasks too"
 
 
 def test_a_run_that_is_never_used_says_so():

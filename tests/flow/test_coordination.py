@@ -524,3 +524,34 @@ async def test_rollback_by_hand(loop):
         await saga.rollback()
     await saga.rollback()
     assert steps.done == ["a", "undo a"]
+
+
+async def test_a_step_that_fails_while_it_is_cancelled_is_the_cause(loop):
+    failure = ValueError("cleaning up failed")
+
+    async def action():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise failure from None
+
+    task = loop.create_task(flow.Saga().step(action, print))
+    await turns(3)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert caught.value.__cause__ is failure
+
+
+async def test_a_cancelled_rollback_runs_to_its_end(loop):
+    steps = Steps()
+    saga = flow.Saga()
+    for name in "abc":
+        await saga.step(steps.action(name), steps.undo(ValueError(name)))
+    task = loop.create_task(saga.rollback())
+    await turns(2)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        await task
+    assert steps.done[3:] == ["undo c", "undo b", "undo a"]
+    assert [str(error) for error in caught.value.__cause__.exceptions] == ["c", "b", "a"]

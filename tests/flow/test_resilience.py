@@ -219,6 +219,19 @@ async def test_a_breaker_is_a_block_too_and_may_be_nested(loop):
             pass
 
 
+async def test_a_breaker_may_be_left_by_another_task(loop):
+    breaker = flow.CircuitBreaker(failures=1)
+
+    async def guarded():
+        async with breaker:
+            yield 1
+
+    generator = guarded()
+    await anext(generator)
+    await loop.create_task(generator.aclose())
+    assert breaker.state == "closed" and not breaker._entered
+
+
 def test_breaker_options_that_cannot_work():
     for options in (
         {"failures": 0},
