@@ -33,6 +33,7 @@ from .executors import Pool, call, check_executor, is_awaitable, opened, submit
 TURN = 0.005  # seconds that workers which never wait may keep the loop to themselves
 
 Emit = Callable[[int, Any, Any], None]  # (position in the input, item, result)
+Keep = Callable[[Any, Any], Any]  # (item, result) -> what the caller gets of it
 Form = Literal["item", "value", "pair"]  # what of a pulled item the worker is given
 
 
@@ -190,8 +191,8 @@ class Job:
             async with engine.crew:
                 engine.start()
 
-    async def results(self, keep: Callable[[Any, Any], Any]) -> list[Any]:
-        """Run everything and return `keep(item, result)` of each, in the order of `outcomes`."""
+    async def results(self, keep: Keep) -> list[Any]:
+        """Run everything and return `keep(item, result)` of each, in the order of `pieces`."""
         kept: dict[int, Any] = {}
 
         def emit(index: int, item: Any, result: Any) -> None:
@@ -202,8 +203,8 @@ class Job:
             return list(kept.values())
         return [kept[index] for index in range(len(kept))]
 
-    async def outcomes(self) -> AsyncGenerator[tuple[Any, Any], None]:
-        """Yield (item, result) as they come or in order; at most `limit` wait to be taken.
+    async def pieces(self, keep: Keep) -> AsyncGenerator[Any, None]:
+        """Yield `keep(item, result)` as they come or in order; at most `limit` wait to be taken.
 
         What ended before a failure, and is due, is yielded before the failure is raised.
         """
@@ -225,7 +226,7 @@ class Job:
                         pair = ready.take()
                         if window is not None:
                             window.release()
-                        yield pair
+                        yield keep(*pair)
                     elif crew.idle:
                         break
                     else:

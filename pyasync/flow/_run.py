@@ -12,7 +12,7 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
-from ._engine import Job
+from ._engine import Job, Keep
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -124,7 +124,7 @@ class Run(Coroutine[Any, Any, R], Generic[T, R]):
 def run_of(
     name: str,
     job: Job,
-    keep: Callable[[Any, Any], Any],
+    keep: Keep,
     fold: Callable[[list[Any]], Any],
     *,
     flat: bool = False,
@@ -135,16 +135,13 @@ def run_of(
         kept = await job.results(keep)
         return fold([piece for pieces in kept for piece in pieces] if flat else kept)
 
-    async def pieces() -> AsyncGenerator[Any, None]:
-        async with aclosing(job.outcomes()) as outcomes:
-            async for item, result in outcomes:
-                if flat:
-                    for piece in keep(item, result):
-                        yield piece
-                else:
-                    yield keep(item, result)
+    async def flattened() -> AsyncGenerator[Any, None]:
+        async with aclosing(job.pieces(keep)) as found:
+            async for pieces in found:
+                for piece in pieces:
+                    yield piece
 
-    return Run(name, whole, pieces)
+    return Run(name, whole, flattened if flat else lambda: job.pieces(keep))
 
 
 def result_only(item: Any, result: Any) -> Any:

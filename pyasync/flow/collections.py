@@ -75,13 +75,7 @@ def each(
     b
     """
     job = Job(worker, items, limit, executor, as_completed)
-
-    async def pieces() -> AsyncGenerator[Any, None]:
-        async with aclosing(job.outcomes()) as outcomes:
-            async for item, _ in outcomes:
-                yield item
-
-    return Run("each", job.run, pieces)
+    return Run("each", job.run, lambda: job.pieces(lambda item, result: item))
 
 
 @overload
@@ -300,8 +294,8 @@ def detect(
     job = Job(worker, items, limit, executor, as_completed)
 
     async def pieces() -> AsyncGenerator[Any, None]:
-        async with aclosing(job.outcomes()) as outcomes:
-            async for item, yes in outcomes:
+        async with aclosing(job.pieces(lambda item, yes: (yes, item))) as verdicts:
+            async for yes, item in verdicts:
                 if yes:
                     found = item[1] if job.mapping else item
                     break
@@ -320,10 +314,10 @@ def _verdict(name: str, job: Job, decisive: bool) -> Run[bool, bool]:
     """A Run that ends with the first verdict equal to `decisive`."""
 
     async def pieces() -> AsyncGenerator[bool, None]:
-        async with aclosing(job.outcomes()) as outcomes:
-            async for _, yes in outcomes:
-                yield bool(yes)
-                if bool(yes) == decisive:
+        async with aclosing(job.pieces(lambda item, yes: bool(yes))) as verdicts:
+            async for yes in verdicts:
+                yield yes
+                if yes == decisive:
                     return
 
     async def whole() -> bool:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import (
-    AsyncGenerator,
     AsyncIterable,
     Awaitable,
     Callable,
@@ -121,12 +120,6 @@ class _Calls(Job):
         if self._settle:
             return _settled(self._pool, partial(function, *self._args))
         return call(self._pool, function, *self._args)
-
-
-async def _outcomes(job: _Calls) -> AsyncGenerator[Fulfilled[Any] | Rejected, None]:
-    async with aclosing(job.outcomes()) as outcomes:
-        async for _, outcome in outcomes:
-            yield outcome
 
 
 def _collected(name: str, job: _Calls) -> Run[Any, Any]:
@@ -270,7 +263,7 @@ async def race(tasks: Any, *, executor: Pool | None = None) -> Any:
     'quick'
     """
     job = _Calls(_functions(tasks), None, executor, settle=True, as_completed=True)
-    async with aclosing(_outcomes(job)) as outcomes:
+    async with aclosing(job.pieces(result_only)) as outcomes:
         outcome = await anext(outcomes, None)
     if outcome is None:
         raise ValueError("race needs at least one task")
@@ -309,7 +302,7 @@ async def any(tasks: Any, *, limit: int | None = None, executor: Pool | None = N
     """
     job = _Calls(_functions(tasks), limit, executor, settle=True, as_completed=True)
     errors: list[BaseException] = []
-    async with aclosing(_outcomes(job)) as outcomes:
+    async with aclosing(job.pieces(result_only)) as outcomes:
         async for outcome in outcomes:
             if isinstance(outcome, Fulfilled):
                 return outcome.value
