@@ -13,9 +13,7 @@ tree=${tree%/bin/python}
 
 # objects of the last run stay in $tree/build
 mkdir -p "$tree" && find "$tree" -mindepth 1 -maxdepth 1 ! -name build -exec rm -rf {} +
-tar -c --exclude='*.so' --exclude=__pycache__ \
-    Makefile README.md LICENSE pyproject.toml setup.py _pyasync_pytest.py csrc pyasync tests tools \
-    $(ls -d benchmarks examples 2>/dev/null) | tar -x -C "$tree"
+tar -c --exclude=./build --exclude='./.*' --exclude='*.so' --exclude=__pycache__ . | tar -x -C "$tree"
 cd "$tree" || exit 1
 PYASYNC_ASAN=1 "$py" setup.py -q build_ext --inplace || exit 1
 
