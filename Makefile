@@ -1,7 +1,7 @@
 # Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
 # ARGS='-k name' goes to pytest.
 
-.PHONY: help build test demo check format asan refleaks clean
+.PHONY: help build test differential demo check format asan refleaks clean
 .DEFAULT_GOAL := help
 export PYTHON
 
@@ -11,6 +11,7 @@ setup = py=$$(tools/setup.sh $(1)) || exit 1;
 help:
 	@echo "make build     the extension module in place, warnings are errors"
 	@echo "make test      the tests"
+	@echo "make differential  an hour of random programs on asyncio and on pyasync"
 	@echo "make demo      an aiohttp application under load, on asyncio and on pyasync"
 	@echo "make check     formatting, lint, types, stubs"
 	@echo "make asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -22,6 +23,9 @@ build:
 
 test:
 	@$(call setup,test) exec $$py -m pytest $(ARGS)
+
+differential:
+	@$(call setup,test) exec $$py -m tests.differential $(or $(ARGS),--minutes 60)
 
 demo:
 	@$(call setup,demo) exec $$py -m benchmarks.demo $(ARGS)

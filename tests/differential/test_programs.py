@@ -1,0 +1,23 @@
+"""A few hundred programs, always the same, on asyncio and on pyasync; and asyncio on itself."""
+
+import pytest
+
+from .search import LOOPS, search
+from .strategies import FAMILIES
+
+pytestmark = pytest.mark.timeout(240)
+
+PROGRAMS = {"scheduling": 200}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_same_as_asyncio(family):
+    ran, difference = search(family, PROGRAMS[family], 2026, LOOPS["pyasync"])
+    assert difference is None, difference
+    assert ran >= PROGRAMS[family] * 0.9  # hypothesis may leave out programs that it had
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_programs_are_deterministic(family):
+    ran, difference = search(family, PROGRAMS[family] // 4, 2027, LOOPS["asyncio"])
+    assert difference is None, difference
