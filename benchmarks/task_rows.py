@@ -10,7 +10,8 @@ taken: what disturbs a row only ever makes it slower.
 import asyncio
 import gc
 import time
-from collections.abc import Awaitable, Callable
+import types
+from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 
 from benchmarks.loops import LoopFactory
@@ -80,8 +81,26 @@ async def sleep_zero(loop: asyncio.AbstractEventLoop, count: int) -> None:
         await asyncio.sleep(0)
 
 
+@types.coroutine
+def give_way() -> Generator[None, None, None]:
+    """What asyncio.sleep(0) comes to in the end, without its own Python: one bare yield."""
+    yield
+
+
+async def switch(count: int) -> None:
+    for _ in range(count):
+        await give_way()
+
+
+async def task_switch(loop: asyncio.AbstractEventLoop, count: int) -> None:
+    """100 tasks that give way in turn: what leaving a task and entering the next one costs."""
+    tasks = [loop.create_task(switch(count // 100)) for _ in range(100)]
+    for task in tasks:
+        await task
+
+
 async def sleep_zero_many(loop: asyncio.AbstractEventLoop, count: int) -> None:
-    """100 tasks that give way in turn: the cost of a task switch."""
+    """100 tasks that give way in turn by asyncio.sleep(0)."""
     tasks = [loop.create_task(sleep_zero(loop, count // 100)) for _ in range(100)]
     for task in tasks:
         await task
@@ -160,6 +179,7 @@ ROWS = {
         Row("call_soon batch, 2 args", call_soon_batch, 100_000),
         Row("timer schedule + cancel", timer_cancel, 100_000),
         Row("call_soon_threadsafe", call_soon_threadsafe, 100_000),
+        Row("task switch, 100 tasks", task_switch, 200_000),
         Row("sleep(0), one task", sleep_zero, 50_000),
         Row("sleep(0), 100 tasks", sleep_zero_many, 100_000),
         Row("create task and await it", create_and_await, 20_000),

@@ -33,7 +33,7 @@ from benchmarks.wrk import (
 )
 
 CONNECTIONS = 50
-TASK_SWITCH = "sleep_zero_many"
+TASK_SWITCH = "task_switch"
 REQUESTS_TARGET = 1.3  # times asyncio's requests/s
 SWITCH_TARGET = 4.0  # times asyncio's task switches/s
 MIX = Path(__file__).with_name("requests.lua")

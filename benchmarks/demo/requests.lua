@@ -1,5 +1,5 @@
--- The mix of requests that wrk sends to the demonstration application: out of ten, four of one
--- product, two of all products, two orders, one of the books, one of the static page.
+-- The mix of requests that wrk sends to the demonstration application: out of ten, five of one
+-- product, one of all products, two orders, one of the books, one of the static page.
 local requests = {}
 local turn = 0
 
@@ -16,7 +16,7 @@ function init(args)
   get("/api/products/7")
   get("/page")
   get("/api/products/12")
-  get("/api/products")
+  get("/api/products/15")
   order(20, 1)
   get("/api/products/20")
   get("/api/books")
