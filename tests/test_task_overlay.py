@@ -192,6 +192,30 @@ def test_current_task_is_none_in_whatever_runs_between_steps(loop):
     assert asyncio.current_task(loop) is None
 
 
+def test_current_task_is_none_in_an_overriding_clock(loop_name, new_loop):
+    seen = set()
+    probe = new_loop()
+
+    class Clock(type(probe)):
+        def time(self):
+            seen.add(asyncio.current_task(self))
+            return super().time()
+
+    async def body():
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    probe.close()
+    loop = Clock()
+    try:
+        timer = loop.call_later(60, print)
+        loop.run_until_complete(body())
+        timer.cancel()
+        assert seen == {None}
+    finally:
+        loop.close()
+
+
 def test_an_overriding_call_soon_sees_every_step_and_wake_up(loop_name, new_loop):
     calls = []
     probe = new_loop()

@@ -102,10 +102,20 @@ raise_pending_exit(PaLoop *loop)
     return -1;
 }
 
+/* Before Python code that belongs to no task runs between batches. */
+static void
+leave_task(PaLoop *loop)
+{
+    if (pa_sched_leave_task(&loop->sched) < 0) {
+        pa_write_unraisable((PyObject *)loop);
+    }
+}
+
 static void
 flush(PaLoop *loop)
 {
     if (loop->flush != NULL) {
+        leave_task(loop);
         loop->flush(loop);
     }
 }
@@ -177,6 +187,9 @@ queue_due_timers(PaLoop *loop)
 {
     if (loop->sched.timers.count == 0) {
         return 0;
+    }
+    if (loop->time_overridden) {
+        leave_task(loop);
     }
     double now = pa_loop_time(loop);
     if (now == -1.0 && PyErr_Occurred()) {

@@ -100,15 +100,12 @@ pa_sched_enter_task(PaSched *sched, PyObject *task)
 {
     PyObject *records = sched->st->asyncio._current_tasks;
     if (sched->current_task == NULL) {
-        PyObject *found = PyDict_GetItemWithError(records, sched->loop);
-        if (found != NULL) {
-            return refuse_to_enter(sched->st, sched->loop, task);
-        }
-        if (PyErr_Occurred()) {
-            return -1;
+        PyObject *found = PyDict_SetDefault(records, sched->loop, task);
+        if (found != task) {
+            return found == NULL ? -1 : refuse_to_enter(sched->st, sched->loop, task);
         }
     }
-    if (PyDict_SetItem(records, sched->loop, task) < 0) {
+    else if (PyDict_SetItem(records, sched->loop, task) < 0) {
         return -1;
     }
     sched->current_task = task;
