@@ -108,6 +108,9 @@ typedef struct PaState {
     PaPool wakeup_pool;
     PaPool future_iter_pool;
 
+    /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's. */
+    unsigned int stream_version;
+
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
 } PaState;
 

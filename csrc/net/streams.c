@@ -24,11 +24,24 @@ is_original(PyObject *obj, PyObject *name, PyObject *original)
     return same;
 }
 
+/* The class may be patched at any time, an instance until it becomes a transport's protocol. */
+static bool
+class_unchanged(PaState *st)
+{
+    PyTypeObject *type = (PyTypeObject *)st->asyncio.StreamReaderProtocol;
+    return type->tp_version_tag == st->stream_version && st->stream_version != 0;
+}
+
 bool
 pa_stream_recognise(PaState *st, PyObject *protocol)
 {
-    return Py_TYPE(protocol) == (PyTypeObject *)st->asyncio.StreamReaderProtocol &&
-           is_original(protocol, st->names.data_received, st->asyncio.stream_data_received);
+    PyTypeObject *type = (PyTypeObject *)st->asyncio.StreamReaderProtocol;
+    if (Py_TYPE(protocol) != type ||
+        !is_original(protocol, st->names.data_received, st->asyncio.stream_data_received)) {
+        return false;
+    }
+    st->stream_version = type->tp_version_tag; /* 0 when the interpreter has run out of them */
+    return true;
 }
 
 /* The reader that the protocol feeds: 1 with a new reference, or NULL when it is gone and the data
@@ -203,7 +216,8 @@ pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size)
     PaState *st = pa_transport_state(t);
     PyObject *protocol = t->protocol;
     PyObject *reader;
-    if (!pa_stream_recognise(st, protocol) || !find_reader(st, protocol, &reader)) {
+    if ((!class_unchanged(st) && !pa_stream_recognise(st, protocol)) ||
+        !find_reader(st, protocol, &reader)) {
         return 0;
     }
     if (reader == NULL) {

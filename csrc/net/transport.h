@@ -53,7 +53,6 @@ struct PaTransport {
     bool lost;
     bool paused;          // pause_reading()
     bool reading;         // the reader is registered; is still so after pause is lifted
-    bool large_reads;     // the last read filled a good part of the buffer
     bool in_callback;     // inside a call to the protocol after which the queue is flushed
     bool eof_written;     // write_eof()
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
