@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from pyasync import flow
+from tests.flow.clock import Clock
 from tests.support import turns
 
 
@@ -142,13 +143,17 @@ async def test_memoize_bounds_its_size_and_drops_the_least_recently_used(loop):
 async def test_memoize_forgets_after_the_ttl_and_takes_a_key(loop):
     calls = []
 
-    @flow.memoize(ttl=0.01, maxsize=None, key=len)
+    clock = Clock(loop)
+
+    @flow.memoize(ttl=10, maxsize=None, key=len)
     def worker(text):
         calls.append(text)
         return text
 
     assert [await worker("a"), await worker("b"), await worker("cc")] == ["a", "a", "cc"]
-    await asyncio.sleep(0.015)
+    await clock.advance(9)
+    assert await worker("x") == "a"
+    await clock.advance(2)
     assert await worker("d") == "d"
     assert calls == ["a", "cc", "d"]
 
@@ -195,19 +200,18 @@ async def test_debounce_makes_one_call_with_the_latest_arguments(loop):
 
 
 async def test_debounce_waits_for_quiet_but_not_longer_than_told(loop):
-    begun = []
-    start = loop.time()
-    patient = flow.debounce(0.02)(lambda: begun.append(loop.time() - start))
-    for _ in range(4):
-        task = loop.create_task(patient())
-        await asyncio.sleep(0.005)
-    await task
-    assert len(begun) == 1 and begun[0] >= 0.034
-    begun.clear()
-    start = loop.time()
-    hurried = flow.debounce(10, longest=0.01)(lambda: begun.append(loop.time() - start))
-    await asyncio.gather(hurried(), hurried())
-    assert len(begun) == 1 and begun[0] < 5
+    clock = Clock(loop)
+    for longest, calls in ((None, 0), (15, 1)):
+        begun = []
+        save = flow.debounce(10, longest=longest)(begun.append)
+        tasks = await started(loop, save(1))
+        for number in (2, 3):
+            await clock.advance(8)
+            tasks += await started(loop, save(number))
+        assert len(begun) == calls
+        await clock.advance(11)
+        await asyncio.gather(*tasks)
+        assert begun == ([3] if longest is None else [2, 3])
 
 
 async def test_throttle_spaces_its_calls(loop):

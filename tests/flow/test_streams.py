@@ -78,19 +78,21 @@ def test_zip_is_zip(loop, sources, strict):
 
 
 async def test_a_batch_is_yielded_when_its_time_is_up(loop):
+    more = asyncio.Event()
+
     async def source():
         yield 1
         yield 2
-        await asyncio.sleep(0.02)
+        await more.wait()
         yield 3
 
     start = loop.time()
-    batches = []
     async with aclosing(flow.batched(source(), 10, within=0.005)) as found:
-        async for batch in found:
-            batches.append((batch, loop.time() - start))
-    assert [batch for batch, _ in batches] == [(1, 2), (3,)]
-    assert 0.004 <= batches[0][1] < 0.02 <= batches[1][1] + 0.001
+        assert await anext(found) == (1, 2), "yielded though the input has stopped"
+        assert loop.time() - start >= 0.004
+        more.set()
+        assert await anext(found) == (3,)
+        assert await anext(found, None) is None
 
 
 async def test_what_came_before_a_failure_comes_first(loop):
