@@ -5,8 +5,8 @@ Invariants:
 - One failure comes out as itself, several as an exception group, KeyboardInterrupt and
   SystemExit before all. A task that ended cancelled though the crew did not cancel it
   counts as failed with that CancelledError when nothing else failed.
-- A cancellation of the caller always comes out as CancelledError; failures that came with
-  it are its cause.
+- A cancellation of the caller comes out as CancelledError; failures that came with it are
+  its cause. Only what is no Exception (KeyboardInterrupt, SystemExit) goes before it.
 - The owner is never cancelled by its crew (unlike in `asyncio.TaskGroup`): it waits for
   `wake`, so cancellation counts of the owner's task are never touched.
 
@@ -155,14 +155,15 @@ class Crew:
     def close_with(self, cancelled: asyncio.CancelledError | None) -> None:
         """Raise the outcome of an ended crew; nothing when all went well.
 
-        Raises an interrupt of a task, else `cancelled` (with the failures as its cause),
-        else the only failure, else a BaseExceptionGroup of all (an ExceptionGroup when all
-        are Exceptions), else the CancelledError of a task that cancelled itself.
+        Raises `cancelled` (with the failures as its cause) unless a failure is no Exception,
+        else an interrupt of a task, else the only failure, else a BaseExceptionGroup of all
+        (an ExceptionGroup when all are Exceptions), else the CancelledError of a task that
+        cancelled itself.
         """
         error = combine("several workers failed", self._errors)
         self._errors.clear()
         try:
-            if cancelled is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+            if cancelled is not None and (error is None or isinstance(error, Exception)):
                 raise cancelled from error
             if error is not None:
                 raise error
@@ -176,13 +177,13 @@ class Crew:
     async def dismiss(self) -> None:
         """Cancel the tasks whose results nobody needs any more and wait for them.
 
-        What they raise goes to the loop's exception handler. Raises KeyboardInterrupt or
-        SystemExit of a task, and CancelledError when the owner is cancelled meanwhile.
+        What they raise goes to the loop's exception handler. Raises what is no Exception
+        (such as KeyboardInterrupt), and CancelledError when the owner is cancelled meanwhile.
         """
         self.cancel()
         cancelled = await self.settle()
         error = combine("several workers failed", self._errors)
-        if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit)):
+        if isinstance(error, Exception):
             report("a worker failed after its call had been left", error)
             self._errors.clear()
         self._stray = None

@@ -321,6 +321,14 @@ async def test_try_acquire_never_waits_and_respects_the_line(loop):
     waiting.cancel()
     await turns(2)
     assert limiter.waiting == 0
+    limiter = flow.RateLimiter(2, per=60)
+    assert limiter.try_acquire()
+    waiting = loop.create_task(limiter.acquire(2))
+    await turns(2)
+    assert not limiter.try_acquire(), "one permit is there, but somebody stands in line for two"
+    waiting.cancel()
+    await turns(2)
+    assert limiter.try_acquire()
     window = flow.RateLimiter(2, per=60, algorithm="sliding_window")
     assert window.try_acquire() and window.try_acquire() and not window.try_acquire()
 
