@@ -237,6 +237,16 @@ async def test_auto_starts_nothing_after_a_failure(loop):
         )
     assert begun == []
 
+    async def stubborn():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return 1
+
+    with pytest.raises(OSError):
+        await flow.auto({"a": partial(fail, OSError(), 2), "b": stubborn, "c": (["b"], begin)})
+    assert begun == []
+
 
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
