@@ -43,13 +43,27 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Deallocators need the module state, but the garbage collector clears modules and types in any
+ * order, their objects last. What the interpreter itself holds outlives the collection that ends
+ * it. */
+static int
+keep_until_the_end(PyObject *module)
+{
+    PyObject *dict = PyInterpreterState_GetDict(PyInterpreterState_Get());
+    if (dict == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "this interpreter has no dict for its extensions");
+        return -1;
+    }
+    return PyDict_SetItem(dict, module, Py_None);
+}
+
 static int
 module_exec(PyObject *module)
 {
     PaState *st = pa_state_of_module(module);
-    if (pa_state_init(st) < 0 || pa_loop_init_type(module, st) < 0 ||
-        pa_handle_init_types(module, st) < 0 || pa_task_init_types(module, st) < 0 ||
-        pa_net_init_types(module, st) < 0) {
+    if (keep_until_the_end(module) < 0 || pa_state_init(st) < 0 ||
+        pa_loop_init_type(module, st) < 0 || pa_handle_init_types(module, st) < 0 ||
+        pa_task_init_types(module, st) < 0 || pa_net_init_types(module, st) < 0) {
         return -1;
     }
     return 0;

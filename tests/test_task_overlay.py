@@ -310,3 +310,25 @@ def test_the_stock_classes_when_asked_for():
         env={**os.environ, "PYASYNC_STOCK_TASKS": "1"},
     )
     assert (done.stdout, done.stderr) == ("done PYASYNC_STOCK_TASKS is set\n", "")
+
+
+def test_tasks_and_futures_that_outlive_everything_else():
+    """They die in the collection that ends the interpreter, after their types were cleared."""
+    code = (
+        "import asyncio, builtins, pyasync\n"
+        "loop = pyasync.new_event_loop()\n"
+        "async def main():\n"
+        "    futures = [loop.create_future() for _ in range(300)]\n"
+        "    waiting = [asyncio.ensure_future(asyncio.wait_for(f, None)) for f in futures]\n"
+        "    await asyncio.sleep(0)\n"
+        "    for future in futures:\n"
+        "        future.set_result(None)\n"
+        "    await asyncio.gather(*waiting)\n"
+        "    cycle = [futures, waiting, asyncio.current_task(), futures[0].__await__()]\n"
+        "    cycle.append(cycle)\n"
+        "    builtins.cycle = cycle\n"
+        "    raise SystemExit('end')\n"
+        "loop.run_until_complete(main())\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"end\n")

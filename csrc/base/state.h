@@ -136,6 +136,15 @@ pa_state_of(PyObject *obj)
     return pa_state_of_type(Py_TYPE(obj));
 }
 
+/* For tp_dealloc: the state behind a type made by this module (not a subclass), or NULL once the
+ * garbage collector has cleared the type, which it may do before the last of its objects. */
+static inline PaState *
+pa_state_if_alive(PyTypeObject *type)
+{
+    PyObject *module = ((PyHeapTypeObject *)type)->ht_module;
+    return module == NULL ? NULL : pa_state_of_module(module);
+}
+
 /* Interns the names and imports the asyncio objects. 0, or -1 with an exception. */
 int pa_state_init(PaState *st);
 int pa_state_traverse(PaState *st, visitproc visit, void *arg);

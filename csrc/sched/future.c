@@ -503,7 +503,8 @@ future_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
     future_clear(op);
-    pa_future_free(op, exact ? &((PaState *)PyType_GetModuleState(type))->future_freelist : NULL);
+    PaState *st = exact ? pa_state_if_alive(type) : NULL;
+    pa_future_free(op, st == NULL ? NULL : &st->future_freelist);
 }
 
 PyDoc_STRVAR(future_doc, "Future(*, loop=None)\n--\n\n"

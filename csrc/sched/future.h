@@ -40,7 +40,8 @@ extern const char pa_future_result_doc[];
 
 /* What the slots of Future and Task share. `own` is the tp_traverse of the type that asks. */
 PyObject *pa_future_alloc(PaFreelist *freelist, PyTypeObject *type);
-/* Ends tp_dealloc of a cleared object; freelist is NULL for an instance of a subclass. */
+/* Ends tp_dealloc of a cleared object; freelist is NULL where it may not be
+ * used. */
 void pa_future_free(PyObject *op, PaFreelist *freelist);
 int pa_future_traverse_base(PyObject *op, traverseproc own, visitproc visit, void *arg);
 void pa_future_clear_fields(PaFuture *fut);

@@ -7,7 +7,6 @@
 
 typedef struct {
     PyObject_HEAD
-    PaState *st;      // borrowed
     PaFuture *future; // owned or NULL
 } PaFutureIter;
 
@@ -29,7 +28,6 @@ pa_future_iter(PyObject *self)
         if (it == NULL) {
             return NULL;
         }
-        it->st = st;
         it->future = NULL;
         PyObject_GC_Track(it);
     }
@@ -57,7 +55,7 @@ iter_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
         return PYGEN_NEXT;
     }
     it->future = NULL;
-    *result = pa_future_result(it->st, fut);
+    *result = pa_future_result_method((PyObject *)fut, NULL);
     Py_DECREF(fut);
     return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
 }
@@ -102,7 +100,11 @@ iter_clear(PyObject *op)
 static PyObject *
 throw_by_base(PaFutureIter *it, PyObject *const *args, Py_ssize_t nargs)
 {
-    PyTypeObject *base = (PyTypeObject *)it->st->asyncio.Future;
+    PaState *st = pa_state_of((PyObject *)it);
+    if (st == NULL) {
+        return NULL;
+    }
+    PyTypeObject *base = (PyTypeObject *)st->asyncio.Future;
     PyObject *any = it->future != NULL ? Py_NewRef(it->future) : base->tp_alloc(base, 0);
     PyObject *inner = any == NULL ? NULL : base->tp_iter(any);
     Py_XDECREF(any);
@@ -110,7 +112,7 @@ throw_by_base(PaFutureIter *it, PyObject *const *args, Py_ssize_t nargs)
         return NULL;
     }
     PyObject *result = NULL;
-    PyObject *method = PyObject_GetAttr(inner, it->st->names.throw);
+    PyObject *method = PyObject_GetAttr(inner, st->names.throw);
     if (method != NULL) {
         result = PyObject_Vectorcall(method, args, nargs, NULL);
         Py_DECREF(method);
@@ -150,7 +152,8 @@ iter_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     iter_clear(op);
-    if (pa_pool_revive(&((PaFutureIter *)op)->st->future_iter_pool, op)) {
+    PaState *st = pa_state_if_alive(type);
+    if (st != NULL && pa_pool_revive(&st->future_iter_pool, op)) {
         return;
     }
     PyObject_GC_UnTrack(op);

@@ -234,7 +234,8 @@ task_dealloc(PyObject *op)
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
     task_clear(op);
-    pa_future_free(op, exact ? &((PaState *)PyType_GetModuleState(type))->task_freelist : NULL);
+    PaState *st = exact ? pa_state_if_alive(type) : NULL;
+    pa_future_free(op, st == NULL ? NULL : &st->task_freelist);
 }
 
 #if PY_VERSION_HEX >= 0x030c0000

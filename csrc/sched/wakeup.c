@@ -10,28 +10,29 @@
 #include <string.h>
 #include <structmember.h>
 
-static int
-check_arguments(PyObject *op, Py_ssize_t nargs, Py_ssize_t wanted, PyObject *kwnames)
+/* The module state if the call is in order, NULL with an exception if not. */
+static PaState *
+check_call(PyObject *op, Py_ssize_t nargs, Py_ssize_t wanted, PyObject *kwnames)
 {
     if (nargs != wanted || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0)) {
         PyErr_Format(PyExc_TypeError, "%s takes %zd positional argument(s) and no keywords",
                      Py_TYPE(op)->tp_name, wanted);
-        return -1;
+        return NULL;
     }
     if (((PaTaskCallable *)op)->task == NULL) {
         PyErr_Format(PyExc_RuntimeError, "%s has been called already", Py_TYPE(op)->tp_name);
-        return -1;
+        return NULL;
     }
-    return 0;
+    return PyType_GetModuleState(Py_TYPE(op));
 }
 
 static PyObject *
 wakeup_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
-    if (check_arguments(op, PyVectorcall_NARGS(nargsf), 1, kwnames) < 0) {
+    PaState *st = check_call(op, PyVectorcall_NARGS(nargsf), 1, kwnames);
+    if (st == NULL) {
         return NULL;
     }
-    PaState *st = PyType_GetModuleState(Py_TYPE(op));
     PaTask *task = (PaTask *)Py_NewRef(((PaTaskCallable *)op)->task);
     int err = pa_task_enter_and_wake(st, task, args[0]);
     Py_DECREF(task);
@@ -41,10 +42,10 @@ wakeup_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwname
 static PyObject *
 step_call(PyObject *op, PyObject *const *Py_UNUSED(args), size_t nargsf, PyObject *kwnames)
 {
-    if (check_arguments(op, PyVectorcall_NARGS(nargsf), 0, kwnames) < 0) {
+    PaState *st = check_call(op, PyVectorcall_NARGS(nargsf), 0, kwnames);
+    if (st == NULL) {
         return NULL;
     }
-    PaState *st = PyType_GetModuleState(Py_TYPE(op));
     PaTaskCallable *self = (PaTaskCallable *)op;
     PaTask *task = (PaTask *)Py_NewRef(self->task);
     PyObject *exc = Py_XNewRef(self->arg);
