@@ -29,8 +29,9 @@ under_asan() {
 }
 
 status=0
-# The tests of the tools have no business with the extension module, and are slow here.
-left_out=()
+# The tests of the tools and of pyasync.flow, which is Python on asyncio's public API, have no
+# business with the extension module, and are slow here.
+left_out=(--ignore=tests/flow)
 for name in build cpython_runner load_generator pytest_plugin refleaks; do
     left_out+=(--ignore="tests/test_$name.py")
 done
