@@ -55,11 +55,13 @@
     X(_eof)                                                                                        \
     X(_limit)                                                                                      \
     X(_paused)                                                                                     \
+    X(_read_ready)                                                                                 \
     X(_schedule_reading)                                                                           \
     X(_start_reading)                                                                              \
     X(_stream_reader_wr)                                                                           \
     X(_transport)                                                                                  \
     X(_waiter)                                                                                     \
+    X(_write_ready)                                                                                \
     X(buffer_updated)                                                                              \
     X(call_later)                                                                                  \
     X(cancelled)                                                                                   \

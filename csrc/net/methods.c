@@ -232,6 +232,18 @@ transport_start_reading(PyObject *self, PyObject *Py_UNUSED(ignored))
     return none_or_error(pa_transport_start_reading(cast(self)));
 }
 
+static PyObject *
+transport_read_ready(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_ready(cast(self), UV_READABLE));
+}
+
+static PyObject *
+transport_write_ready(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return none_or_error(pa_transport_ready(cast(self), UV_WRITABLE));
+}
+
 /* ---- protocol and information */
 
 PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol, /)\n--\n\n"
@@ -510,6 +522,8 @@ PyMethodDef pa_transport_methods[] = {
     {"abort", transport_abort, METH_NOARGS, abort_doc},
     {"_schedule_reading", transport_schedule_reading, METH_NOARGS, NULL},
     {"_start_reading", transport_start_reading, METH_NOARGS, NULL},
+    {"_read_ready", transport_read_ready, METH_NOARGS, NULL},
+    {"_write_ready", transport_write_ready, METH_NOARGS, NULL},
     {"_force_close", transport_force_close, METH_O, NULL},
     {"_fatal_error", KEYWORDS(transport_fatal_error), NULL},
     {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL},

@@ -5,6 +5,7 @@
  * of the poll. close() lets the queue drain first; everything ends in pa_transport_lose(), which
  * calls connection_lost() exactly once, then closes the descriptor. Runs on the loop's thread. */
 #include "net/transport.h"
+#include "sched/handle.h"
 
 #include <netinet/tcp.h>
 #include <unistd.h>
@@ -37,8 +38,8 @@ pa_transport_lend_descriptor(PaTransport *t, bool lend)
     }
 }
 
-static int
-dispatch(PaTransport *t, int events)
+int
+pa_transport_ready(PaTransport *t, int events)
 {
     if (events & UV_READABLE) {
         if (t->reading && !t->conn_lost) {
@@ -62,12 +63,12 @@ dispatch_in_context(PaTransport *t, int events)
 {
     PyObject *context = t->read_context;
     if (context == NULL) {
-        return dispatch(t, events);
+        return pa_transport_ready(t, events);
     }
     Py_INCREF(context);
     int result = PyContext_Enter(context);
     if (result == 0) {
-        result = dispatch(t, events);
+        result = pa_transport_ready(t, events);
         PyObject *exc = PyErr_GetRaisedException();
         if (PyContext_Exit(context) < 0) {
             pa_write_unraisable((PyObject *)t);
@@ -75,6 +76,31 @@ dispatch_in_context(PaTransport *t, int events)
         PyErr_SetRaisedException(exc);
     }
     Py_DECREF(context);
+    return result;
+}
+
+/* In debug mode the same goes through a Handle, like asyncio's: a slow protocol is logged. */
+static int
+dispatch_timed(PaTransport *t, int events)
+{
+    PaNames *names = &pa_transport_state(t)->names;
+    const struct {
+        int event;
+        PyObject *method;
+    } steps[] = {{UV_READABLE, names->_read_ready}, {UV_WRITABLE, names->_write_ready}};
+    int result = 0;
+    for (size_t i = 0; result == 0 && i < Py_ARRAY_LENGTH(steps); i++) {
+        if ((events & steps[i].event) == 0) {
+            continue;
+        }
+        PaSched *sched = &t->member.loop->sched;
+        PyObject *method = PyObject_GetAttr((PyObject *)t, steps[i].method);
+        PyObject *handle =
+            method == NULL ? NULL : pa_handle_new(sched, method, NULL, 0, t->read_context);
+        result = handle == NULL ? -1 : pa_sched_run_timed(sched, handle);
+        Py_XDECREF(method);
+        Py_XDECREF(handle);
+    }
     return result;
 }
 
@@ -87,7 +113,8 @@ on_ready(PaPoll *poll, int events)
         events = UV_READABLE | UV_WRITABLE; /* the system calls will say EBADF */
     }
     Py_INCREF(t);
-    if (dispatch_in_context(t, events) < 0) {
+    int result = loop->sched.debug ? dispatch_timed(t, events) : dispatch_in_context(t, events);
+    if (result < 0) {
         pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
     }
     Py_DECREF(t);
@@ -551,7 +578,8 @@ release_descriptor(PaTransport *t)
         close(t->fd);
     }
     else if (t->sock != Py_None) {
-        PyObject *result = PyObject_CallMethodNoArgs(t->sock, pa_transport_state(t)->names.close);
+        /* By text, here and in the finalizer: at exit the interned names may be gone. */
+        PyObject *result = PyObject_CallMethod(t->sock, "close", NULL);
         Py_XDECREF(result);
         if (result == NULL) {
             pa_write_unraisable((PyObject *)t);
@@ -635,9 +663,9 @@ transport_finalize(PyObject *self)
     }
     release_descriptor(t);
 #if PY_VERSION_HEX >= 0x030d0000
-    if (t->server != NULL && tell_server(t, pa_transport_state(t)->names._detach) < 0) {
-        PyErr_WriteUnraisable(self);
-    }
+    PyObject *told = t->server ? PyObject_CallMethod(t->server, "_detach", "O", self) : NULL;
+    Py_XDECREF(told);
+    pa_write_unraisable(self);
 #endif
     PyErr_SetRaisedException(raised);
 }

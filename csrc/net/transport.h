@@ -77,6 +77,8 @@ typedef struct {
 PyObject *pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info,
                                     PyObject *protocol);
 
+/* The descriptor is readable, writable or both (UV_READABLE, UV_WRITABLE). */
+int pa_transport_ready(PaTransport *t, int events);
 int pa_transport_set_protocol(PaTransport *t, PyObject *protocol);
 int pa_transport_schedule_reading(PaTransport *t);
 int pa_transport_start_reading(PaTransport *t);

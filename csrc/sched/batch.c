@@ -147,24 +147,27 @@ log_if_slow(PaSched *sched, PyObject *handle, double seconds)
     return reply == NULL ? -1 : 0;
 }
 
-static int
-run_entry_timed(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+int
+pa_sched_run_timed(PaSched *sched, PyObject *handle)
 {
     double begin = debug_time(sched);
-    if (begin == -1.0 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (kind != PA_ENTRY_HANDLE) { // queued before debug mode was switched on
-        return run_task_entry(sched, kind, obj, arg);
-    }
-    if (run_handle_entry(sched, obj) < 0) {
+    if ((begin == -1.0 && PyErr_Occurred()) || run_handle_entry(sched, handle) < 0) {
         return -1;
     }
     double end = debug_time(sched);
     if (end == -1.0 && PyErr_Occurred()) {
         return -1;
     }
-    return log_if_slow(sched, obj, end - begin);
+    return log_if_slow(sched, handle, end - begin);
+}
+
+static int
+run_entry_timed(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+{
+    if (kind != PA_ENTRY_HANDLE) { // queued before debug mode was switched on
+        return run_task_entry(sched, kind, obj, arg);
+    }
+    return pa_sched_run_timed(sched, obj);
 }
 
 static int

@@ -50,6 +50,9 @@ pa_sched_of(PaState *st, PyObject *loop)
  * SystemExit. 0, or -1 with that exception set; what was not run stays queued. */
 int pa_sched_run_batch(PaSched *sched);
 
+/* Runs a handle as debug mode does: a slow one is logged. 0, or -1 with an exit raised. */
+int pa_sched_run_timed(PaSched *sched, PyObject *handle);
+
 /* Moves the timers whose deadline is at or before `now` (seconds) into the ring, earliest first,
  * ties in the order of scheduling. 0 or -1. */
 int pa_sched_take_due_timers(PaSched *sched, double now);
