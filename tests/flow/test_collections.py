@@ -226,6 +226,17 @@ async def test_as_completed_comes_as_completed(loop):
     assert found == [1, 5, 9]
 
 
+async def test_a_verdict_does_not_wait_for_earlier_items(loop):
+    async def worker(number):
+        await asyncio.sleep(0 if number else 60)
+        return number == 1
+
+    async with asyncio.timeout(10):
+        assert await flow.some(worker, [0, 1]) is True
+        assert await flow.every(worker, [0, 2]) is False
+        assert await flow.detect(worker, [0, 1], as_completed=True) == 1
+
+
 async def test_one_failure_is_raised_itself_and_several_at_once_as_a_group(loop):
     first, second = ValueError("first"), KeyError("second")
 
