@@ -66,27 +66,16 @@ step_failed(PaSched *sched, PyObject *task)
     }
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *callable = pa_task_wakeup_callable(sched->st, task);
-    PyObject *context = NULL, *reply = NULL;
-    if (callable != NULL) {
-        PyObject *message = PyUnicode_FromFormat("Exception in callback %R", callable);
-        if (message != NULL) {
-            context = Py_BuildValue("{O:N, O:O}", sched->st->names.message, message,
-                                    sched->st->names.exception, exc);
-        }
-    }
-    if (context != NULL) {
-        reply = PyObject_CallMethodOneArg(sched->loop, sched->st->names.call_exception_handler,
-                                          context);
-    }
+    PyObject *handle = callable == NULL ? NULL : pa_handle_new(sched, callable, NULL, 0, NULL);
     int err = 0;
-    if (reply == NULL && pa_sched_is_exit_raised()) {
-        err = -1;
+    if (handle != NULL) {
+        PyErr_SetRaisedException(Py_NewRef(exc));
+        err = pa_handle_report(sched, handle);
     }
     else {
         pa_write_unraisable(callable);
     }
-    Py_XDECREF(reply);
-    Py_XDECREF(context);
+    Py_XDECREF(handle);
     Py_XDECREF(callable);
     Py_DECREF(exc);
     return err;

@@ -327,6 +327,22 @@ args_tuple(PaHandle *h)
     return tuple;
 }
 
+int
+pa_handle_report(PaSched *sched, PyObject *handle)
+{
+    PaHandle *h = data(sched->st, handle);
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *args = args_tuple(h);
+    if (args == NULL) {
+        Py_XDECREF(exc);
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    int err = report_failure(sched, handle, h, h->callback, args);
+    Py_DECREF(args);
+    return err;
+}
+
 /* context.run(callback, *args), where the caller holds all of them. */
 static PyObject *
 call_in_context(PyObject *context, PyObject *callback, PyObject *const *args, size_t nargsf)

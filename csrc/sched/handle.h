@@ -46,6 +46,10 @@ PyObject *pa_timer_handle_new(PaSched *sched, double when, PyObject *when_object
  * exception handler; -1 with the exception set only for KeyboardInterrupt and SystemExit. */
 int pa_handle_run(PaSched *sched, PyObject *handle);
 
+/* Reports the raised exception as that of the handle's callback, to the loop's exception handler.
+ * Clears it. 0, or -1 with an exit raised by the handler. */
+int pa_handle_report(PaSched *sched, PyObject *handle);
+
 /* handle.cancel() and handle.cancelled() for handles of this module. */
 int pa_handle_cancel(PyObject *handle);
 bool pa_handle_is_cancelled(PaState *st, PyObject *handle);
