@@ -1,9 +1,12 @@
 """Datagrams: sending, receiving, errors of the network, addresses, water marks."""
 
 import asyncio
+import gc
 import os
+import re
 import socket
 import sys
+import warnings
 
 import pytest
 
@@ -59,8 +62,8 @@ async def closed(*protocols):
         await protocol.lost
 
 
-async def test_transports_are_asyncio_transports(loop):
-    if sys.version_info < (3, 12):  # pyasync uses asyncio's own
+async def test_transports_are_asyncio_transports(loop, loop_name):
+    if loop_name == "asyncio" and sys.version_info < (3, 12):
         pytest.skip("asyncio's own datagram transport is a plain one before Python 3.12")
     one = await endpoint()
     assert isinstance(one.transport, asyncio.DatagramTransport)
@@ -274,9 +277,9 @@ async def test_options_and_extra_info(loop):
     await closed(one)
 
 
-async def test_water_marks(loop, tmp_path):
+async def test_water_marks(loop, loop_name, tmp_path):
     """A peer that does not read fills the queue of a unix datagram socket: writing pauses."""
-    if sys.version_info[:2] == (3, 13):  # pyasync uses asyncio's own
+    if loop_name == "asyncio" and sys.version_info[:2] == (3, 13):
         pytest.skip("asyncio of Python 3.13 never takes the header of a datagram off its count")
     receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     receiver.setblocking(False)
@@ -329,3 +332,290 @@ async def test_close_sends_what_is_held(loop, tmp_path):
     await sender.lost
     assert received == list(range(sent))
     receiver.close()
+
+
+async def batch_of(loop, count):
+    """An endpoint that has `count` datagrams waiting before it reads the first."""
+    one, two = await endpoint(), await endpoint()
+    two.transport.pause_reading()
+    for i in range(count):
+        one.transport.sendto(b"%d" % i, address_of(two))
+    await asyncio.sleep(0.01)
+    return one, two
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 9, 40])
+async def test_pausing_in_datagram_received(loop, count):
+    """After each datagram reading is off; none is lost, none comes while it is."""
+    one, two = await batch_of(loop, count)
+    received = []
+
+    def datagram_received(data, address):
+        assert two.transport.is_reading()
+        received.append(int(data))
+        two.transport.pause_reading()
+
+    two.datagram_received = datagram_received
+    for i in range(count):
+        assert received == list(range(i))
+        two.transport.resume_reading()
+        await until(lambda i=i: len(received) > i)
+        await turns(3)
+    assert received == list(range(count))
+    await closed(one, two)
+
+
+@pytest.mark.parametrize("method", ["close", "abort"])
+async def test_closing_in_datagram_received(loop, method):
+    one, two = await batch_of(loop, 6)
+    received = []
+
+    def datagram_received(data, address):
+        received.append(int(data))
+        if len(received) == 2:
+            getattr(two.transport, method)()
+
+    two.datagram_received = datagram_received
+    two.transport.resume_reading()
+    await two.lost
+    assert received == [0, 1]
+    await closed(one)
+
+
+async def test_an_error_does_not_lose_the_datagrams_behind_it(loop):
+    found = []
+    loop.set_exception_handler(lambda loop, context: found.append(context["exception"]))
+    one, two = await batch_of(loop, 7)
+    received = []
+
+    def datagram_received(data, address):
+        received.append(int(data))
+        if len(received) in (1, 3):
+            raise LookupError(len(received))
+
+    two.datagram_received = datagram_received
+    two.transport.resume_reading()
+    await until(lambda: len(received) == 7)
+    assert received == list(range(7)) and [exc.args for exc in found] == [(1,), (3,)]
+    await closed(one, two)
+
+
+def test_an_exit_in_datagram_received_ends_the_run_and_loses_nothing(new_loop):
+    loop = new_loop()
+    one, two = loop.run_until_complete(batch_of(loop, 3))
+    received = []
+
+    def datagram_received(data, address):
+        received.append(int(data))
+        if len(received) == 1:
+            raise KeyboardInterrupt
+
+    two.datagram_received = datagram_received
+    two.transport.resume_reading()
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(until(lambda: len(received) == 3))
+    assert received == [0]
+    for task in asyncio.all_tasks(loop):  # the one that was interrupted
+        task.cancel()
+    loop.run_until_complete(until(lambda: len(received) == 3))
+    assert received == [0, 1, 2]
+    loop.run_until_complete(closed(one, two))
+    loop.close()
+
+
+async def test_large_unix_datagrams(loop, tmp_path):
+    paths = [str(tmp_path / name) for name in ("one", "two")]
+    one = await endpoint(local_addr=paths[0], family=socket.AF_UNIX)
+    two = await endpoint(local_addr=paths[1], family=socket.AF_UNIX)
+    sock = one.transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+    data = os.urandom(150_000)
+    one.transport.sendto(data, paths[1])
+    await until(lambda: two.received)
+    assert two.received == [(data, paths[0])]
+    await closed(one, two)
+
+
+async def test_abstract_and_unnamed_unix_addresses(loop):
+    name = b"\0pyasync-test-%d" % os.getpid()
+    one = await endpoint(local_addr=name.decode(), family=socket.AF_UNIX)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as unnamed:
+        unnamed.sendto(b"x", name)
+        await until(lambda: one.received)
+    two = await endpoint(remote_addr=name.decode(), family=socket.AF_UNIX)
+    two.transport.sendto(b"y")
+    one.transport.sendto(b"z", name)
+    await until(lambda: len(one.received) == 3)
+    assert one.received == [(b"x", None), (b"y", None), (b"z", name)]
+    await closed(one, two)
+
+
+async def test_ipv6(loop):
+    one, two = await endpoint(local_addr=("::1", 0)), await endpoint(local_addr=("::1", 0))
+    one.transport.sendto(b"full", address_of(two))
+    one.transport.sendto(b"short", address_of(two)[:2])
+    await until(lambda: len(two.received) == 2)
+    assert two.received == [(b"full", address_of(one)), (b"short", address_of(one))]
+    await closed(one, two)
+
+
+async def test_names_are_resolved(loop):
+    one, two = await endpoint(), await endpoint()
+    one.transport.sendto(b"by name", ("localhost", address_of(two)[1]))
+    await until(lambda: two.received)
+    await closed(one, two)
+
+
+def test_what_cannot_be_sent(same_as_asyncio):
+    """An OSError goes to error_received(), anything else ends the transport."""
+
+    async def body(loop):
+        found = []
+        loop.set_exception_handler(
+            lambda loop, context: found.append((context["message"], sorted(context)))
+        )
+        for arguments in [
+            (b"x", None),
+            (b"x",),
+            (b"x", (HOST, 70000)),
+            (b"x", (HOST, -1)),
+            (b"x", (HOST, 2**70)),
+            (b"x", (HOST, "1")),
+            (b"x", (HOST,)),
+            (b"x", HOST),
+            (b"x", ("no such name.invalid", 1)),
+            (b"x", ("::1", 1)),
+            (b"x", ("255.255.255.255", 1)),
+            (memoryview(b"xyz")[::2], (HOST, 1)),
+        ]:
+            one = await endpoint()
+            one.transport.sendto(*arguments)
+            found.append([(type(exc).__name__, str(exc)) for exc in one.errors])
+            found.append(one.transport.is_closing())
+            one.transport.abort()
+            exc = await one.lost
+            found.append((type(exc).__name__, str(exc)))
+        return found
+
+    same_as_asyncio(body)
+
+
+def test_a_connected_endpoint_refuses_other_addresses(same_as_asyncio):
+    async def body(loop):
+        server = await endpoint()
+        host, port = address_of(server)
+        client = await endpoint(remote_addr=(host, port))
+        texts = []
+        for address in [(host, port + 1), host, 0, b"", [host, port]]:
+            name, text = error_of(client.transport.sendto, b"x", address)
+            texts.append((name, text.replace(str(port), "PORT").replace(str(port + 1), "NEXT")))
+        await closed(client, server)
+        return texts
+
+    same_as_asyncio(body)
+
+
+def test_a_socket_that_is_connected_already(same_as_asyncio):
+    """No remote_addr was given: any address is taken, none is used."""
+
+    async def body(loop):
+        server = await endpoint()
+        sock = socket.socket(type=socket.SOCK_DGRAM)
+        sock.connect(address_of(server))
+        client = await endpoint(sock=sock)
+        client.transport.sendto(b"none")
+        client.transport.sendto(b"other", (HOST, 1))
+        client.transport.sendto(data=b"named", addr=None)
+        await until(lambda: len(server.received) == 3)
+        found = [data for data, _ in server.received], client.errors
+        await closed(client, server)
+        return found
+
+    same_as_asyncio(body)
+
+
+def test_what_is_sent_to_a_lost_connection_is_dropped(same_as_asyncio, asyncio_log):
+    async def body(loop):
+        server = await endpoint()
+        client = await endpoint(remote_addr=address_of(server))
+        await closed(client)
+        for _ in range(6):
+            client.transport.sendto(b"x")
+        await closed(server)
+        return asyncio_log.take()
+
+    assert same_as_asyncio(body) == ["socket.send() raised exception."] * 2
+
+
+async def test_errors_while_the_queue_is_sent(loop, tmp_path):
+    """The receiver of queued datagrams goes away: each is an error, and close() ends it all."""
+    receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    path = str(tmp_path / "receiver")
+    receiver.bind(path)
+    sender = await endpoint(remote_addr=path, family=socket.AF_UNIX)
+    while not sender.transport.get_write_buffer_size():
+        sender.transport.sendto(b"x")
+    for _ in range(4):
+        sender.transport.sendto(b"x")
+    receiver.close()
+    await until(lambda: len(sender.errors) == 5)
+    assert type(sender.errors[0]) is ConnectionRefusedError
+    assert all(isinstance(exc, OSError) for exc in sender.errors)
+    await closed(sender)
+    assert sender.events == ["made", "lost"]
+
+
+def test_the_count_of_what_is_queued(same_as_asyncio, tmp_path):
+    """Each datagram counts for its bytes, from 3.13 for 8 more."""
+
+    async def body(loop):
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        path = str(tmp_path / f"receiver-{id(loop)}")
+        receiver.bind(path)
+        sender = await endpoint(remote_addr=path, family=socket.AF_UNIX)
+        sender.transport.set_write_buffer_limits(high=300, low=100)
+        while not sender.transport.get_write_buffer_size():
+            sender.transport.sendto(b"x" * 10)
+        sizes = [sender.transport.get_write_buffer_size()]
+        for data in [b"", b"y", bytearray(b"z" * 100), memoryview(b"m" * 200)]:
+            sender.transport.sendto(data)
+            sizes.append(sender.transport.get_write_buffer_size())
+        events = list(sender.events)
+        shown = plain(repr(sender.transport)).split(" ", 1)[1]
+        sender.transport.abort()
+        await sender.lost
+        receiver.close()
+        return sizes, events, shown
+
+    sizes, events, _ = same_as_asyncio(body)
+    assert sizes[0] == (18 if sys.version_info >= (3, 13) else 10)
+    assert events == ["made", "pause"]
+
+
+def test_repr(same_as_asyncio):
+    async def body(loop):
+        one = await endpoint()
+        texts = []
+        await turns(2)
+        texts.append(repr(one.transport))
+        one.transport.pause_reading()
+        texts.append(repr(one.transport))
+        one.transport.close()
+        texts.append(repr(one.transport))
+        await one.lost
+        texts.append(repr(one.transport))
+        return [plain(text).split(" ", 1)[1] for text in texts]
+
+    same_as_asyncio(body)
+
+
+def test_a_transport_that_is_never_closed_warns(new_loop):
+    loop = new_loop()
+    one = loop.run_until_complete(endpoint())
+    loop.close()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del one
+        gc.collect()
+    texts = [str(warning.message) for warning in caught]
+    assert any(re.match(r"unclosed transport <.*DatagramTransport fd=\d+>", t) for t in texts)

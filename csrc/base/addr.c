@@ -76,3 +76,86 @@ pa_addr_to_object(const struct sockaddr *sa, socklen_t length)
         return NULL;
     }
 }
+
+/* Item `index` of a tuple as a number from 0 to `most`; `absent` when the tuple is too short; -1 for
+ * anything else. */
+static long
+number_at(PyObject *tuple, Py_ssize_t index, long most, long absent)
+{
+    if (index >= PyTuple_GET_SIZE(tuple)) {
+        return absent;
+    }
+    PyObject *item = PyTuple_GET_ITEM(tuple, index);
+    if (!PyLong_CheckExact(item)) {
+        return -1;
+    }
+    int overflow;
+    long number = PyLong_AsLongAndOverflow(item, &overflow);
+    return overflow || number < 0 || number > most ? -1 : number;
+}
+
+/* The characters of a non-empty ASCII str without zeros, or NULL. */
+static const char *
+plain_text(PyObject *obj, Py_ssize_t *length)
+{
+    if (!PyUnicode_CheckExact(obj) || !PyUnicode_IS_ASCII(obj)) {
+        return NULL;
+    }
+    const char *text = (const char *)PyUnicode_1BYTE_DATA(obj);
+    *length = PyUnicode_GET_LENGTH(obj);
+    return *length == 0 || strlen(text) != (size_t)*length ? NULL : text;
+}
+
+static socklen_t
+ip_from_tuple(PaAddr *addr, int family, PyObject *tuple)
+{
+    Py_ssize_t size = PyTuple_GET_SIZE(tuple), length;
+    Py_ssize_t most = family == AF_INET ? 2 : 4;
+    if (size < 2 || size > most) {
+        return 0;
+    }
+    const char *host = plain_text(PyTuple_GET_ITEM(tuple, 0), &length);
+    long port = number_at(tuple, 1, 0xffff, -1);
+    if (host == NULL || port < 0) {
+        return 0;
+    }
+    memset(addr, 0, sizeof(PaIpAddr));
+    addr->sa.sa_family = (sa_family_t)family;
+    if (family == AF_INET) {
+        addr->in.sin_port = htons((uint16_t)port);
+        return inet_pton(AF_INET, host, &addr->in.sin_addr) == 1 ? sizeof(addr->in) : 0;
+    }
+    long flow = number_at(tuple, 2, 0xfffff, 0), scope = number_at(tuple, 3, 0x7fffffff, 0);
+    if (flow < 0 || scope < 0) {
+        return 0;
+    }
+    addr->in6.sin6_port = htons((uint16_t)port);
+    addr->in6.sin6_flowinfo = htonl((uint32_t)flow);
+    addr->in6.sin6_scope_id = (uint32_t)scope;
+    return inet_pton(AF_INET6, host, &addr->in6.sin6_addr) == 1 ? sizeof(addr->in6) : 0;
+}
+
+static socklen_t
+unix_from_path(PaAddr *addr, PyObject *path)
+{
+    Py_ssize_t length;
+    const char *text = plain_text(path, &length);
+    if (text == NULL || (size_t)length >= sizeof(addr->un.sun_path)) {
+        return 0;
+    }
+    addr->un.sun_family = AF_UNIX;
+    memcpy(addr->un.sun_path, text, (size_t)length + 1);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length + 1);
+}
+
+socklen_t
+pa_addr_from_object(PaAddr *addr, int family, PyObject *obj)
+{
+    if (family == AF_UNIX) {
+        return unix_from_path(addr, obj);
+    }
+    if ((family == AF_INET || family == AF_INET6) && PyTuple_CheckExact(obj)) {
+        return ip_from_tuple(addr, family, obj);
+    }
+    return 0;
+}

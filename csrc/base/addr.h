@@ -34,4 +34,9 @@ bool pa_addr_keep_ip(PaIpAddr *ip, const struct sockaddr *sa);
  * is not listed above: NULL without an exception. NULL with an exception on error. */
 PyObject *pa_addr_to_object(const struct sockaddr *sa, socklen_t length);
 
+/* Reads an address whose meaning is plain: an IP literal and numbers in range, or a path in ASCII.
+ * Returns its length; 0, without an exception, for anything else, which the socket object of Python
+ * has to resolve or refuse. */
+socklen_t pa_addr_from_object(PaAddr *addr, int family, PyObject *obj);
+
 #endif

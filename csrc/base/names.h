@@ -69,9 +69,11 @@
     X(connection_lost)                                                                             \
     X(connection_made)                                                                             \
     X(data_received)                                                                               \
+    X(datagram_received)                                                                           \
     X(debug)                                                                                       \
     X(detach)                                                                                      \
     X(eof_received)                                                                                \
+    X(error_received)                                                                              \
     X(family)                                                                                      \
     X(feed_data)                                                                                   \
     X(get_buffer)                                                                                  \
@@ -81,8 +83,10 @@
     X(pause_writing)                                                                               \
     X(peername)                                                                                    \
     X(proto)                                                                                       \
+    X(recvfrom)                                                                                    \
     X(protocol)                                                                                    \
     X(resume_writing)                                                                              \
+    X(sendto)                                                                                      \
     X(set_exception)                                                                               \
     X(set_result)                                                                                  \
     X(socket)                                                                                      \

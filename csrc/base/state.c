@@ -71,6 +71,7 @@ import_asyncio(PaAsyncio *aio)
         {&aio->BufferedProtocol, "asyncio.protocols", "BufferedProtocol", false},
         {&aio->TransportSocket, "asyncio.trsock", "TransportSocket", false},
         {&aio->FlowControlMixin, "asyncio.transports", "_FlowControlMixin", false},
+        {&aio->DatagramTransport, "asyncio.transports", "DatagramTransport", false},
         {&aio->constants, "asyncio", "constants", false},
         {&aio->set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled",
          false},

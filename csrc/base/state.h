@@ -35,6 +35,7 @@ typedef struct {
     PyObject *BufferedProtocol;
     PyObject *TransportSocket;             // asyncio.trsock.TransportSocket
     PyObject *FlowControlMixin;            // asyncio.transports._FlowControlMixin
+    PyObject *DatagramTransport;           // asyncio.DatagramTransport
     PyObject *constants;                   // module asyncio.constants
     PyObject *set_result_unless_cancelled; // asyncio.futures._set_result_unless_cancelled
     PyObject *stream_data_received;        // asyncio.streams.StreamReaderProtocol.data_received

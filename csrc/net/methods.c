@@ -1,4 +1,4 @@
-/* net/methods.c: what Python sees of a transport: asyncio's methods, and the private attributes that
+/* net/methods.c: what Python sees of transports: asyncio's methods, and the private attributes that
  * the standard library (start_tls, sendfile, sslproto, streams) reads.
  *
  * Nothing is decided here: every function unpacks its arguments and calls transport.c, write.c or
@@ -500,34 +500,58 @@ PyGetSetDef pa_transport_getset[] = {
 
 #define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function)), METH_VARARGS | METH_KEYWORDS
 
+/* Of every transport. */
+/* clang-format off */
+#define COMMON_METHODS                                                                             \
+    {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS,                        \
+     get_write_buffer_size_doc},                                                                   \
+    {"get_write_buffer_limits", transport_get_write_buffer_limits, METH_NOARGS,                    \
+     get_write_buffer_limits_doc},                                                                 \
+    {"set_write_buffer_limits", KEYWORDS(transport_set_write_buffer_limits),                       \
+     set_write_buffer_limits_doc},                                                                 \
+    {"pause_reading", transport_pause_reading, METH_NOARGS, pause_reading_doc},                    \
+    {"is_reading", transport_is_reading, METH_NOARGS, is_reading_doc},                             \
+    {"set_protocol", transport_set_protocol, METH_O, set_protocol_doc},                            \
+    {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},                       \
+    {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},                    \
+    {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},                             \
+    {"close", transport_close, METH_NOARGS, close_doc},                                            \
+    {"abort", transport_abort, METH_NOARGS, abort_doc},                                            \
+    {"_schedule_reading", transport_schedule_reading, METH_NOARGS, NULL},                          \
+    {"_start_reading", transport_start_reading, METH_NOARGS, NULL},                                \
+    {"_read_ready", transport_read_ready, METH_NOARGS, NULL},                                      \
+    {"_write_ready", transport_write_ready, METH_NOARGS, NULL},                                    \
+    {"_force_close", transport_force_close, METH_O, NULL},                                         \
+    {"_fatal_error", KEYWORDS(transport_fatal_error), NULL},                                       \
+    {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL}
+/* clang-format on */
+
 PyMethodDef pa_transport_methods[] = {
+    COMMON_METHODS,
     {"write", transport_write, METH_O, write_doc},
     {"writelines", transport_writelines, METH_O, writelines_doc},
     {"write_eof", transport_write_eof, METH_NOARGS, write_eof_doc},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, can_write_eof_doc},
-    {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS,
-     get_write_buffer_size_doc},
-    {"get_write_buffer_limits", transport_get_write_buffer_limits, METH_NOARGS,
-     get_write_buffer_limits_doc},
-    {"set_write_buffer_limits", KEYWORDS(transport_set_write_buffer_limits),
-     set_write_buffer_limits_doc},
-    {"pause_reading", transport_pause_reading, METH_NOARGS, pause_reading_doc},
     {"resume_reading", transport_resume_reading, METH_NOARGS, resume_reading_doc},
-    {"is_reading", transport_is_reading, METH_NOARGS, is_reading_doc},
-    {"set_protocol", transport_set_protocol, METH_O, set_protocol_doc},
-    {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},
-    {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},
-    {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},
-    {"close", transport_close, METH_NOARGS, close_doc},
-    {"abort", transport_abort, METH_NOARGS, abort_doc},
-    {"_schedule_reading", transport_schedule_reading, METH_NOARGS, NULL},
-    {"_start_reading", transport_start_reading, METH_NOARGS, NULL},
-    {"_read_ready", transport_read_ready, METH_NOARGS, NULL},
-    {"_write_ready", transport_write_ready, METH_NOARGS, NULL},
-    {"_force_close", transport_force_close, METH_O, NULL},
-    {"_fatal_error", KEYWORDS(transport_fatal_error), NULL},
-    {"_call_connection_lost", transport_call_connection_lost, METH_O, NULL},
     {"_make_empty_waiter", transport_make_empty_waiter, METH_NOARGS, NULL},
     {"_reset_empty_waiter", transport_reset_empty_waiter, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+PyDoc_STRVAR(
+    sendto_doc,
+    "sendto($self, /, data, addr=None)\n--\n\n"
+    "Send one datagram of bytes, a bytearray or a memoryview; never blocks.\n\n"
+    "addr is where to, as the socket module writes it; None on a connected endpoint. What the\n"
+    "socket doesn't take is queued; above the high-water mark the protocol's pause_writing() is\n"
+    "called. Network errors go to error_received(). Raises TypeError for other types,\n"
+    "ValueError for an address other than that of the connection. Stands for asyncio's\n"
+    "DatagramTransport.sendto().");
+
+PyMethodDef pa_datagram_methods[] = {
+    COMMON_METHODS,
+    {"sendto", (PyCFunction)(void (*)(void))pa_datagram_sendto, METH_FASTCALL | METH_KEYWORDS,
+     sendto_doc},
+    {"resume_reading", pa_datagram_resume_reading, METH_NOARGS, resume_reading_doc},
     {NULL, NULL, 0, NULL},
 };

@@ -40,16 +40,22 @@ make_room(PaQueue *queue)
 }
 
 int
-pa_queue_push(PaQueue *queue, PyObject *bytes)
+pa_queue_push_item(PaQueue *queue, PyObject *item, size_t size)
 {
     uint32_t capacity = queue->chunks != NULL ? queue->capacity : PA_QUEUE_INLINE;
     if (queue->head + queue->count == capacity && make_room(queue) < 0) {
         return -1;
     }
-    queue_chunks(queue)[queue->head + queue->count] = Py_NewRef(bytes);
+    queue_chunks(queue)[queue->head + queue->count] = Py_NewRef(item);
     queue->count++;
-    queue->size += (size_t)PyBytes_GET_SIZE(bytes);
+    queue->size += size;
     return 0;
+}
+
+int
+pa_queue_push(PaQueue *queue, PyObject *bytes)
+{
+    return pa_queue_push_item(queue, bytes, (size_t)PyBytes_GET_SIZE(bytes));
 }
 
 int
@@ -98,6 +104,24 @@ pa_queue_consume(PaQueue *queue, size_t sent)
     if (queue->count == 0) {
         reset(queue);
     }
+}
+
+PyObject *
+pa_queue_first_item(const PaQueue *queue)
+{
+    return queue->count == 0 ? NULL : queue_chunks(queue)[queue->head];
+}
+
+void
+pa_queue_drop_item(PaQueue *queue, size_t size)
+{
+    PyObject *first = queue_chunks(queue)[queue->head++];
+    queue->count--;
+    queue->size -= size;
+    if (queue->count == 0) {
+        reset(queue);
+    }
+    Py_DECREF(first); /* last: it may run anything */
 }
 
 void

@@ -1,4 +1,5 @@
-/* net/queue.h: the write queue of a transport: bytes objects that wait to be sent, in order.
+/* net/queue.h: the write queue of a transport: bytes objects that wait to be sent, in order; for
+ * datagrams (bytes, address) tuples, which are taken whole.
  *
  * The chunks lie next to each other from `head` on, so that one sendmsg() takes them all. Of the
  * first chunk `offset` bytes are sent already. A few chunks fit without an allocation. Chunks are
@@ -28,6 +29,12 @@ int pa_queue_push(PaQueue *queue, PyObject *bytes);
 int pa_queue_peek(const PaQueue *queue, struct iovec *iov, int room);
 /* Drops the first `sent` bytes, which must be there. */
 void pa_queue_consume(PaQueue *queue, size_t sent);
+/* The same for what is no bytes: the caller says what it counts for, more than 0. */
+int pa_queue_push_item(PaQueue *queue, PyObject *item, size_t size);
+/* The first of them, borrowed; NULL when there is none. */
+PyObject *pa_queue_first_item(const PaQueue *queue);
+/* Drops the first, which was pushed with this size. */
+void pa_queue_drop_item(PaQueue *queue, size_t size);
 void pa_queue_clear(PaQueue *queue);
 int pa_queue_traverse(PaQueue *queue, visitproc visit, void *arg);
 

@@ -43,7 +43,7 @@ pa_transport_ready(PaTransport *t, int events)
 {
     if (events & UV_READABLE) {
         if (t->reading && !t->conn_lost) {
-            if (pa_transport_read_ready(t) < 0) {
+            if (t->io->read_ready(t) < 0) {
                 return -1;
             }
         }
@@ -52,7 +52,7 @@ pa_transport_ready(PaTransport *t, int events)
         }
     }
     if ((events & UV_WRITABLE) && t->write_blocked) {
-        return pa_transport_write_ready(t);
+        return t->io->write_ready(t);
     }
     return 0;
 }
@@ -131,8 +131,8 @@ call_soon(PaTransport *t, PyObject *callback, PyObject *arg1, PyObject *arg2)
                              t->given_context);
 }
 
-static int
-call_soon_method(PaTransport *t, PyObject *obj, PyObject *name, PyObject *arg)
+int
+pa_transport_call_soon(PaTransport *t, PyObject *obj, PyObject *name, PyObject *arg)
 {
     PyObject *method = PyObject_GetAttr(obj, name);
     if (method == NULL) {
@@ -185,8 +185,8 @@ static int
 schedule_start(PaTransport *t, PyObject *waiter)
 {
     PaState *st = pa_transport_state(t);
-    if (call_soon_method(t, t->protocol, st->names.connection_made, (PyObject *)t) < 0 ||
-        call_soon_method(t, (PyObject *)t, st->names._schedule_reading, NULL) < 0) {
+    if (pa_transport_call_soon(t, t->protocol, st->names.connection_made, (PyObject *)t) < 0 ||
+        pa_transport_call_soon(t, (PyObject *)t, st->names._schedule_reading, NULL) < 0) {
         return -1;
     }
     if (waiter == NULL || waiter == Py_None) {
@@ -236,14 +236,18 @@ abandon(PaTransport *t)
     PyErr_SetRaisedException(exc);
 }
 
+static const PaTransportIo stream_io = {pa_transport_read_ready, pa_transport_write_ready};
+
 static PaTransport *
-transport_alloc(PyTypeObject *type, PaLoop *loop, int fd, PyObject *context)
+transport_alloc(PyTypeObject *type, const PaTransportIo *io, PaLoop *loop, int fd,
+                PyObject *context)
 {
     PaTransport *t = (PaTransport *)type->tp_alloc(type, 0);
     if (t == NULL) {
         return NULL;
     }
     t->member.loop = (PaLoop *)Py_NewRef(loop);
+    t->io = io;
     t->fd = fd;
     t->high_water = DEFAULT_HIGH_WATER;
     t->low_water = DEFAULT_HIGH_WATER / 4;
@@ -257,7 +261,7 @@ PyObject *
 pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info, PyObject *protocol)
 {
     PyTypeObject *type = loop->sched.st->socket_transport_type;
-    PaTransport *t = transport_alloc(type, loop, fd, info->context);
+    PaTransport *t = transport_alloc(type, &stream_io, loop, fd, info->context);
     if (t == NULL) {
         close(fd);
         return NULL;
@@ -303,40 +307,46 @@ set_extra(PaTransport *t, PyObject *extra)
     return pa_transport_extra_dict(t) == NULL ? -1 : 0;
 }
 
+PaTransport *
+pa_transport_new(PyTypeObject *type, const PaTransportIo *io, const PaTransportArgs *args)
+{
+    int fd = PyObject_AsFileDescriptor(args->sock);
+    if (fd < 0) {
+        return NULL;
+    }
+    PaTransport *t = transport_alloc(type, io, (PaLoop *)args->loop, fd, args->context);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->sock = Py_NewRef(args->sock);
+    if (pa_socket_numbers(pa_transport_state(t), t->sock, &t->family, &t->type, &t->proto) < 0 ||
+        set_extra(t, args->extra) < 0 || pa_transport_set_protocol(t, args->protocol) < 0 ||
+        attach(t, args->server) < 0 || schedule_start(t, args->waiter) < 0) {
+        abandon(t);
+        return NULL;
+    }
+    return t;
+}
+
 static PyObject *
 transport_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"loop",  "sock",   "protocol", "waiter",
                                "extra", "server", "context",  NULL};
-    PyObject *loop, *sock, *protocol;
-    PyObject *waiter = NULL, *extra = NULL, *server = NULL, *context = NULL;
+    PaTransportArgs given = {0};
     PaState *st = pa_state_of_type(type);
-    if (st == NULL || !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO|OOOO:SocketTransport",
-                                                   keywords, st->loop_type, &loop, &sock, &protocol,
-                                                   &waiter, &extra, &server, &context)) {
+    if (st == NULL ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O!OO|OOOO:SocketTransport", keywords,
+                                     st->loop_type, &given.loop, &given.sock, &given.protocol,
+                                     &given.waiter, &given.extra, &given.server, &given.context)) {
         return NULL;
     }
-    int fd = PyObject_AsFileDescriptor(sock);
-    if (fd < 0) {
-        return NULL;
-    }
-    PaTransport *t = transport_alloc(type, (PaLoop *)loop, fd, context);
-    if (t == NULL) {
-        return NULL;
-    }
-    t->sock = Py_NewRef(sock);
-    if (pa_socket_numbers(st, sock, &t->family, &t->type, &t->proto) < 0 ||
-        set_extra(t, extra) < 0 || pa_transport_set_protocol(t, protocol) < 0 ||
-        attach(t, server) < 0 || schedule_start(t, waiter) < 0) {
-        abandon(t);
-        return NULL;
-    }
-    return (PyObject *)t;
+    return (PyObject *)pa_transport_new(type, &stream_io, &given);
 }
 
 /* tp_new has done it all; the base class's __init__() must not run. */
-static int
-transport_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+int
+pa_transport_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
     return 0;
 }
@@ -349,7 +359,8 @@ transport_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *P
 int
 pa_transport_schedule_reading(PaTransport *t)
 {
-    return call_soon_method(t, (PyObject *)t, pa_transport_state(t)->names._start_reading, NULL);
+    return pa_transport_call_soon(t, (PyObject *)t, pa_transport_state(t)->names._start_reading,
+                                  NULL);
 }
 
 int
@@ -416,8 +427,8 @@ static int
 schedule_lost(PaTransport *t, PyObject *exc)
 {
     t->conn_lost++;
-    return call_soon_method(t, (PyObject *)t, pa_transport_state(t)->names._call_connection_lost,
-                            exc);
+    return pa_transport_call_soon(t, (PyObject *)t,
+                                  pa_transport_state(t)->names._call_connection_lost, exc);
 }
 
 int
@@ -650,8 +661,8 @@ pa_transport_lose(PaTransport *t, PyObject *exc)
 
 /* ---- the object */
 
-static void
-transport_finalize(PyObject *self)
+void
+pa_transport_finalize(PyObject *self)
 {
     PaTransport *t = (PaTransport *)self;
     if (!t->attached || t->lost) {
@@ -670,8 +681,8 @@ transport_finalize(PyObject *self)
     PyErr_SetRaisedException(raised);
 }
 
-static int
-transport_traverse(PyObject *self, visitproc visit, void *arg)
+int
+pa_transport_traverse(PyObject *self, visitproc visit, void *arg)
 {
     PaTransport *t = (PaTransport *)self;
     Py_VISIT(Py_TYPE(self));
@@ -686,8 +697,8 @@ transport_traverse(PyObject *self, visitproc visit, void *arg)
     return pa_queue_traverse(&t->queue, visit, arg);
 }
 
-static int
-transport_clear(PyObject *self)
+int
+pa_transport_clear(PyObject *self)
 {
     PaTransport *t = (PaTransport *)self;
     Py_CLEAR(t->protocol);
@@ -701,8 +712,8 @@ transport_clear(PyObject *self)
     return 0;
 }
 
-static void
-transport_dealloc(PyObject *self)
+void
+pa_transport_dealloc(PyObject *self)
 {
     PaTransport *t = (PaTransport *)self;
     PyTypeObject *type = Py_TYPE(self);
@@ -713,7 +724,7 @@ transport_dealloc(PyObject *self)
     if (t->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
-    transport_clear(self);
+    type->tp_clear(self);
     /* Last: methods of a transport that the collector has cleared still look at the loop. */
     Py_CLEAR(t->member.loop);
     type->tp_free(self);
@@ -732,12 +743,12 @@ PyDoc_STRVAR(
     "descriptor cannot be watched, RuntimeError when the loop is closed.");
 
 static PyType_Slot transport_slots[] = {
-    {Py_tp_doc, (void *)transport_doc},    {Py_tp_new, transport_new},
-    {Py_tp_init, transport_init},          {Py_tp_dealloc, transport_dealloc},
-    {Py_tp_finalize, transport_finalize},  {Py_tp_traverse, transport_traverse},
-    {Py_tp_clear, transport_clear},        {Py_tp_repr, pa_transport_repr},
-    {Py_tp_methods, pa_transport_methods}, {Py_tp_getset, pa_transport_getset},
-    {Py_tp_members, pa_transport_members}, {0, NULL},
+    {Py_tp_doc, (void *)transport_doc},      {Py_tp_new, transport_new},
+    {Py_tp_init, pa_transport_init},         {Py_tp_dealloc, pa_transport_dealloc},
+    {Py_tp_finalize, pa_transport_finalize}, {Py_tp_traverse, pa_transport_traverse},
+    {Py_tp_clear, pa_transport_clear},       {Py_tp_repr, pa_transport_repr},
+    {Py_tp_methods, pa_transport_methods},   {Py_tp_getset, pa_transport_getset},
+    {Py_tp_members, pa_transport_members},   {0, NULL},
 };
 
 static PyType_Spec transport_spec = {
@@ -781,5 +792,5 @@ pa_net_init_types(PyObject *module, PaState *st)
         set_class_attributes(st, (PyObject *)st->socket_transport_type) < 0) {
         return -1;
     }
-    return pa_listener_init_type(module, st);
+    return pa_datagram_init_type(module, st) < 0 ? -1 : pa_listener_init_type(module, st);
 }

@@ -24,9 +24,17 @@ typedef enum {
 
 typedef struct PaTransport PaTransport;
 
+/* What a type of transport does when its descriptor is ready. 0, or -1 with an exception that ends
+ * the callback: it is reported, or leaves run_forever() when it is an exit. */
+typedef struct {
+    int (*read_ready)(PaTransport *t);
+    int (*write_ready)(PaTransport *t);
+} PaTransportIo;
+
 struct PaTransport {
     PaMember member; // first
     PaPoll poll;
+    const PaTransportIo *io;
     PyObject *weakrefs;
 
     PyObject *protocol;      // owned, NULL once lost
@@ -77,6 +85,26 @@ typedef struct {
 PyObject *pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info,
                                     PyObject *protocol);
 
+/* Arguments of a constructor, borrowed; all but the first three may be NULL. */
+typedef struct {
+    PyObject *loop, *sock, *protocol; // loop: a _core.Loop
+    PyObject *waiter, *extra, *server, *context;
+} PaTransportArgs;
+
+/* A transport of the type, whose instances begin with a PaTransport; takes over the socket. New
+ * reference, NULL with an exception. */
+PaTransport *pa_transport_new(PyTypeObject *type, const PaTransportIo *io,
+                              const PaTransportArgs *args);
+
+/* Slots for every such type; pa_transport_dealloc() clears by tp_clear. */
+int pa_transport_init(PyObject *self, PyObject *args, PyObject *kwargs);
+void pa_transport_finalize(PyObject *self);
+int pa_transport_traverse(PyObject *self, visitproc visit, void *arg);
+int pa_transport_clear(PyObject *self);
+void pa_transport_dealloc(PyObject *self);
+
+/* loop.call_soon(obj.name[, arg]) in the transport's context; arg may be NULL. */
+int pa_transport_call_soon(PaTransport *t, PyObject *obj, PyObject *name, PyObject *arg);
 /* The descriptor is readable, writable or both (UV_READABLE, UV_WRITABLE). */
 int pa_transport_ready(PaTransport *t, int events);
 int pa_transport_set_protocol(PaTransport *t, PyObject *protocol);
@@ -135,6 +163,10 @@ int pa_transport_flush(PaTransport *t);
 int pa_transport_write_ready(PaTransport *t);
 /* Calls pause_writing() if the queue is above the high-water mark. */
 int pa_transport_maybe_pause(PaTransport *t);
+/* Calls resume_writing() if it was paused and the queue is down to the low-water mark. */
+int pa_transport_maybe_resume(PaTransport *t);
+/* Counts a write to a lost connection; warns when the program does not notice. */
+int pa_transport_dropped(PaTransport *t);
 /* Takes the transport out of the loop's list of those with writes waiting. */
 void pa_transport_flush_unlink(PaTransport *t);
 
@@ -153,8 +185,16 @@ extern PyGetSetDef pa_transport_getset[];
 extern PyMemberDef pa_transport_members[];
 PyObject *pa_transport_repr(PyObject *self);
 
+/* ---- udp.c: DatagramTransport, whose table of methods stands in methods.c */
+
+extern PyMethodDef pa_datagram_methods[];
+PyObject *pa_datagram_sendto(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                             PyObject *kwnames);
+PyObject *pa_datagram_resume_reading(PyObject *self, PyObject *ignored);
+int pa_datagram_init_type(PyObject *module, PaState *st);
+
 int pa_listener_init_type(PyObject *module, PaState *st);
-/* SocketTransport and Listener. */
+/* SocketTransport, DatagramTransport and Listener. */
 int pa_net_init_types(PyObject *module, PaState *st);
 
 static inline PaState *

@@ -187,8 +187,8 @@ pa_transport_maybe_pause(PaTransport *t)
                          "protocol.pause_writing() failed");
 }
 
-static int
-maybe_resume(PaTransport *t)
+int
+pa_transport_maybe_resume(PaTransport *t)
 {
     if (t->queue.size > t->low_water || !t->protocol_paused || t->protocol == NULL) {
         return 0;
@@ -280,8 +280,8 @@ check_writable(PaTransport *t, const char *method)
 }
 
 /* Written to a lost connection: dropped, with a warning when the program does not notice. */
-static int
-dropped(PaTransport *t)
+int
+pa_transport_dropped(PaTransport *t)
 {
     PaState *st = pa_transport_state(t);
     PyObject *threshold =
@@ -335,7 +335,7 @@ write_other(PaTransport *t, PyObject *data)
         return truth;
     }
     if (t->conn_lost) {
-        return dropped(t);
+        return pa_transport_dropped(t);
     }
     return write_buffer(t, data) < 0 ? -1 : pa_transport_maybe_pause(t);
 }
@@ -353,7 +353,7 @@ pa_transport_write(PaTransport *t, PyObject *data)
         return 0;
     }
     if (t->conn_lost) {
-        return dropped(t);
+        return pa_transport_dropped(t);
     }
     return pa_queue_push(&t->queue, data) < 0 ? -1 : queued(t);
 }
@@ -396,7 +396,7 @@ pa_transport_writelines(PaTransport *t, PyObject *lines)
     if (list == NULL) {
         return -1;
     }
-    int result = t->conn_lost ? dropped(t) : 0;
+    int result = t->conn_lost ? pa_transport_dropped(t) : 0;
     for (Py_ssize_t i = 0; result == 0 && !t->conn_lost && i < PyList_GET_SIZE(list); i++) {
         PyObject *line = PyList_GET_ITEM(list, i);
         if (!PyBytes_CheckExact(line)) {
@@ -508,7 +508,7 @@ pa_transport_write_ready(PaTransport *t)
         return write_ready_failed(t);
     }
     t->in_callback = true; /* what resume_writing() writes is sent below */
-    int result = maybe_resume(t);
+    int result = pa_transport_maybe_resume(t);
     t->in_callback = false;
     if (result < 0 || pa_transport_flush(t) < 0) {
         return -1;
