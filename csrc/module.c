@@ -6,6 +6,7 @@
 #include "net/transport.h"
 #include "sched/handle.h"
 #include "sched/task.h"
+#include "tls/tls.h"
 
 #ifndef PA_BUILD_FLAGS
 #define PA_BUILD_FLAGS "unknown"
@@ -63,7 +64,8 @@ module_exec(PyObject *module)
     PaState *st = pa_state_of_module(module);
     if (keep_until_the_end(module) < 0 || pa_state_init(st) < 0 ||
         pa_loop_init_type(module, st) < 0 || pa_handle_init_types(module, st) < 0 ||
-        pa_task_init_types(module, st) < 0 || pa_net_init_types(module, st) < 0) {
+        pa_task_init_types(module, st) < 0 || pa_net_init_types(module, st) < 0 ||
+        pa_tls_init_types(module, st) < 0) {
         return -1;
     }
     return 0;

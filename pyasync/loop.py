@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.unix_events
+import os
 import signal
 import socket
 import sys
 import threading
 import weakref
+from asyncio import sslproto
 from asyncio.base_events import BaseEventLoop
 from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
@@ -28,6 +30,9 @@ _Ts = TypeVarTuple("_Ts")
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
+# The TLS protocol: in C (csrc/tls), or the standard library's over the same transports.
+_stock_tls = os.environ.get("PYASYNC_STOCK_TLS", "") not in ("", "0")
+_TlsProtocol: Any = sslproto.SSLProtocol if _stock_tls else _core.SSLProtocol
 
 
 def _is_literal(host: object) -> bool:
@@ -115,7 +120,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         self._ensure_fd_unused(fd)  # transports in C
         _asyncio_loop._ensure_fd_no_transport(self, fd)  # the standard library's, in _transports
 
-    # ---- sockets: transports and accepting are C's, see csrc/net; TLS is the standard library's
+    # ---- sockets: transports and accepting are C's, see csrc/net; so is TLS, see csrc/tls
 
     def _make_socket_transport(
         self,
@@ -140,6 +145,73 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
     ) -> asyncio.DatagramTransport:
         self._ensure_fd_no_transport(sock)
         return _core.DatagramTransport(self, sock, protocol, address, waiter, extra)
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+        **timeouts: float | None,
+    ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(rawsock)
+        tls = _TlsProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        _core.SocketTransport(self, rawsock, tls, None, extra, server, context)
+        transport: asyncio.Transport = tls._app_transport
+        return transport
+
+    async def start_tls(
+        self,
+        transport: Any,
+        protocol: Any,
+        sslcontext: Any,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        **timeouts: float | None,
+    ) -> asyncio.Transport:
+        """Turn a connection into a TLS one and return the transport that protocol uses from then on.
+
+        sslcontext is an ssl.SSLContext; ssl_handshake_timeout and ssl_shutdown_timeout are in
+        seconds. What a server's StreamReader has read ahead of the client's TLS goes to the
+        handshake. Raises TypeError for another context or a transport that cannot, and what ends
+        the handshake: ssl.SSLError, ConnectionError. Stands for asyncio's loop.start_tls().
+        """
+        _check_start_tls(transport, sslcontext, **timeouts)
+        waiter = self.create_future()
+        tls = _TlsProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            call_connection_made=False,
+            **timeouts,
+        )
+        transport.pause_reading()  # nothing is received before the handshake has begun
+        transport.set_protocol(tls)
+        if server_side:
+            _move_read_ahead(protocol, tls._incoming)
+        begin = self.call_soon(tls.connection_made, transport)
+        resume = self.call_soon(transport.resume_reading)
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            begin.cancel()
+            resume.cancel()
+            raise
+        upgraded: asyncio.Transport = tls._app_transport
+        return upgraded
 
     def _start_serving(
         self,
@@ -319,6 +391,33 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
             raise
         self._hold_signals(bool(self._signal_handlers))
         return True
+
+
+def _check_start_tls(
+    transport: Any,
+    sslcontext: Any,
+    *,
+    ssl_handshake_timeout: float | None = None,
+    ssl_shutdown_timeout: float | None = None,
+) -> None:
+    """Raise TypeError, as asyncio does, unless start_tls() can work with its arguments."""
+    import ssl
+
+    if not isinstance(sslcontext, ssl.SSLContext):
+        raise TypeError(
+            f"sslcontext is expected to be an instance of ssl.SSLContext, got {sslcontext!r}"
+        )
+    if not getattr(transport, "_start_tls_compatible", False):
+        raise TypeError(f"transport {transport!r} is not supported by start_tls()")
+
+
+def _move_read_ahead(protocol: Any, incoming: Any) -> None:
+    """Move what the reader of a StreamReaderProtocol holds to the BIO of the handshake."""
+    if isinstance(protocol, asyncio.StreamReaderProtocol):
+        reader = getattr(protocol, "_stream_reader", None)
+        if reader is not None and reader._buffer:
+            incoming.write(reader._buffer)
+            reader._buffer.clear()
 
 
 def _is_coroutine_function(callback: object) -> bool:

@@ -93,6 +93,26 @@
     X(sockname)                                                                                    \
     X(transport)                                                                                   \
     X(type)                                                                                        \
-    X(warning)
+    X(warning)                                                                                     \
+    /* tls */                                                                                      \
+    X(_do_read)                                                                                    \
+    X(_force_close)                                                                                \
+    X(_handshake_timed_out)                                                                        \
+    X(_resumed)                                                                                    \
+    X(_shutdown_timed_out)                                                                         \
+    X(_sslobj)                                                                                     \
+    X(cipher)                                                                                      \
+    X(compression)                                                                                 \
+    X(do_handshake)                                                                                \
+    X(get_extra_info)                                                                              \
+    X(getpeercert)                                                                                 \
+    X(is_closing)                                                                                  \
+    X(peercert)                                                                                    \
+    X(pending)                                                                                     \
+    X(read)                                                                                        \
+    X(resume_reading)                                                                              \
+    X(ssl_object)                                                                                  \
+    X(unwrap)                                                                                      \
+    X(write)
 
 #endif

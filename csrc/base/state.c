@@ -68,6 +68,7 @@ import_asyncio(PaAsyncio *aio)
         {&aio->Task, "_asyncio", "Task", false},
         {&aio->StreamReader, "asyncio.streams", "StreamReader", false},
         {&aio->StreamReaderProtocol, "asyncio.streams", "StreamReaderProtocol", false},
+        {&aio->Protocol, "asyncio.protocols", "Protocol", false},
         {&aio->BufferedProtocol, "asyncio.protocols", "BufferedProtocol", false},
         {&aio->TransportSocket, "asyncio.trsock", "TransportSocket", false},
         {&aio->FlowControlMixin, "asyncio.transports", "_FlowControlMixin", false},
@@ -159,6 +160,12 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
         err = visit_block(&st->asyncio, sizeof(st->asyncio), visit, arg);
     }
     if (err == 0) {
+        err = visit_block(&st->ssl, sizeof(st->ssl), visit, arg);
+    }
+    if (err == 0) {
+        Py_VISIT(st->feed.type);
+    }
+    if (err == 0) {
         err = pa_pool_traverse(&st->wakeup_pool, visit, arg);
     }
     if (err == 0) {
@@ -185,6 +192,8 @@ pa_state_clear(PaState *st)
     clear_block(&st->names, sizeof(st->names));
     clear_block(&st->kwnames, sizeof(st->kwnames));
     clear_block(&st->asyncio, sizeof(st->asyncio));
+    clear_block(&st->ssl, sizeof(st->ssl));
+    Py_CLEAR(st->feed.type);
     Py_CLEAR(st->overlay_reason);
 }
 

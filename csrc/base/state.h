@@ -32,6 +32,7 @@ typedef struct {
     PyObject *Task;         // asyncio.Task, the stock class
     PyObject *StreamReader; // exact types that the stream fast path recognises
     PyObject *StreamReaderProtocol;
+    PyObject *Protocol;
     PyObject *BufferedProtocol;
     PyObject *TransportSocket;             // asyncio.trsock.TransportSocket
     PyObject *FlowControlMixin;            // asyncio.transports._FlowControlMixin
@@ -68,6 +69,24 @@ typedef struct {
     PyObject *main_thread;                    // threading.main_thread
 } PaAsyncio;
 
+/* What C needs of the ssl module, imported with the first TLS connection; NULL before. */
+typedef struct {
+    PyObject *MemoryBIO;
+    PyObject *SSLObject;
+    PyObject *create_default_context;
+    PyObject *SSLError;
+    PyObject *SSLWantReadError;
+    PyObject *SSLSyscallError;
+    PyObject *CertificateError;
+} PaSsl;
+
+/* A protocol in C that takes received bytes as they lie in memory, which it may not keep: from
+ * transports of this module, in place of data_received(). 0, or -1 with an exception. */
+typedef struct {
+    PyTypeObject *type; // owned: protocols of exactly this type
+    int (*function)(PyObject *protocol, const char *data, Py_ssize_t size);
+} PaFeed;
+
 typedef struct PaState {
     /* types */
     PyTypeObject *handle_type;
@@ -83,10 +102,13 @@ typedef struct PaState {
     PyTypeObject *loop_type; // _core.Loop
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
+    PyTypeObject *tls_transport_type;
 
     PaNames names;
     PaKwnames kwnames;
     PaAsyncio asyncio;
+    PaSsl ssl;
+    PaFeed feed;
 
     /* Task and Future: the overlay is in use, and the reason when it is not (a str). */
     bool overlay;

@@ -100,7 +100,7 @@ transport_get_write_buffer_limits(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* The marks as asyncio computes them, with its errors for what is no number. New references. */
 static int
-complete_limits(PyObject **high, PyObject **low)
+complete_limits(PyObject **high, PyObject **low, long fallback)
 {
     PyObject *four = PyLong_FromLong(4);
     if (four == NULL) {
@@ -111,7 +111,7 @@ complete_limits(PyObject **high, PyObject **low)
         *high = Py_NewRef(*high);
     }
     else {
-        *high = *low == Py_None ? PyLong_FromLong(64 * 1024) : PyNumber_Multiply(four, *low);
+        *high = *low == Py_None ? PyLong_FromLong(fallback) : PyNumber_Multiply(four, *low);
     }
     if (*low != Py_None) {
         *low = Py_NewRef(*low);
@@ -137,7 +137,7 @@ as_water_mark(PyObject *number, size_t *mark)
 }
 
 static int
-set_limits(PaTransport *t, PyObject *high, PyObject *low)
+check_limits(PyObject *high, PyObject *low, size_t *high_water, size_t *low_water)
 {
     PyObject *zero = PyLong_FromLong(0);
     int ordered = zero == NULL ? -1 : PyObject_RichCompareBool(high, low, Py_GE);
@@ -148,17 +148,22 @@ set_limits(PaTransport *t, PyObject *high, PyObject *low)
     if (ordered == 0) {
         PyErr_Format(PyExc_ValueError, "high (%R) must be >= low (%R) must be >= 0", high, low);
     }
-    size_t high_water, low_water;
-    if (ordered <= 0 || as_water_mark(high, &high_water) < 0 ||
-        as_water_mark(low, &low_water) < 0) {
+    if (ordered <= 0) {
         return -1;
     }
-    if (pa_transport_flush(t) < 0) {
-        return -1;
+    return as_water_mark(high, high_water) < 0 ? -1 : as_water_mark(low, low_water);
+}
+
+int
+pa_water_marks(PyObject *high, PyObject *low, long fallback, size_t *high_water, size_t *low_water)
+{
+    int result = complete_limits(&high, &low, fallback);
+    if (result == 0) {
+        result = check_limits(high, low, high_water, low_water);
     }
-    t->high_water = high_water;
-    t->low_water = low_water;
-    return pa_transport_maybe_pause(t);
+    Py_XDECREF(high);
+    Py_XDECREF(low);
+    return result;
 }
 
 PyDoc_STRVAR(set_write_buffer_limits_doc,
@@ -177,13 +182,15 @@ transport_set_write_buffer_limits(PyObject *self, PyObject *args, PyObject *kwar
                                      &low)) {
         return NULL;
     }
-    int result = complete_limits(&high, &low);
-    if (result == 0) {
-        result = set_limits(cast(self), high, low);
+    PaTransport *t = cast(self);
+    size_t high_water, low_water;
+    if (pa_water_marks(high, low, 64 * 1024, &high_water, &low_water) < 0 ||
+        pa_transport_flush(t) < 0) {
+        return NULL;
     }
-    Py_XDECREF(high);
-    Py_XDECREF(low);
-    return none_or_error(result);
+    t->high_water = high_water;
+    t->low_water = low_water;
+    return none_or_error(pa_transport_maybe_pause(t));
 }
 
 /* ---- reading */
@@ -329,6 +336,10 @@ transport_abort(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 transport_force_close(PyObject *self, PyObject *exc)
 {
+    /* As abort(): asyncio would have tried by now to send what was written before. */
+    if (pa_transport_flush(cast(self)) < 0) {
+        return NULL;
+    }
     return none_or_error(pa_transport_force_close(cast(self), exc));
 }
 

@@ -74,6 +74,12 @@ pa_queue_peek(const PaQueue *queue, struct iovec *iov, int room)
     return filled;
 }
 
+PyObject *
+pa_queue_first(const PaQueue *queue)
+{
+    return queue_chunks(queue)[queue->head];
+}
+
 static void
 reset(PaQueue *queue)
 {

@@ -44,6 +44,25 @@ receive_failed(PaTransport *t)
     return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
 }
 
+/* Sends what a method of the protocol wrote. The exception that it raised stays; 0, or -1 with an
+ * exit raised instead. */
+static int
+flush_callback(PaTransport *t)
+{
+    if ((t->queue.count == 0 || t->write_blocked) && t->before_flush == NULL) {
+        return 0;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    if (pa_transport_flush(t) < 0) {
+        Py_XDECREF(exc);
+        return -1;
+    }
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc);
+    }
+    return 0;
+}
+
 /* protocol.name(*args) with the writes of the method collected; they are sent before an exception
  * of the method is dealt with, as asyncio would have sent them by then. New reference or NULL with
  * the exception of the method, or of an exit during the flush. */
@@ -55,15 +74,8 @@ call_protocol(PaTransport *t, PyObject *name, PyObject *arg)
     PyObject *result = PyObject_VectorcallMethod(name, args, arg == NULL ? 1 : 2, NULL);
     t->in_callback = false;
     Py_DECREF(args[0]);
-    if (t->queue.count > 0 && !t->write_blocked) {
-        PyObject *exc = PyErr_GetRaisedException();
-        if (pa_transport_flush(t) < 0) {
-            Py_CLEAR(result);
-            Py_XDECREF(exc);
-        }
-        else if (exc != NULL) {
-            PyErr_SetRaisedException(exc);
-        }
+    if (flush_callback(t) < 0) {
+        Py_CLEAR(result);
     }
     return result;
 }
@@ -106,11 +118,30 @@ deliver_steal(PaTransport *t, PyObject *data)
     return READ_DONE;
 }
 
+/* To a protocol in C. */
+static ReadOutcome
+deliver_fed(PaTransport *t, const char *buffer, Py_ssize_t size)
+{
+    PyObject *protocol = Py_NewRef(t->protocol);
+    t->in_callback = true;
+    int fed = pa_transport_state(t)->feed.function(protocol, buffer, size);
+    t->in_callback = false;
+    Py_DECREF(protocol);
+    if (flush_callback(t) < 0 || fed < 0) {
+        return outcome(
+            pa_transport_failed(t, "Fatal error: protocol.buffer_updated() call failed."));
+    }
+    return READ_DONE;
+}
+
 static ReadOutcome
 deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
 {
+    if (t->kind == PA_PROTOCOL_FEED) {
+        return deliver_fed(t, buffer, size);
+    }
     if (t->kind == PA_PROTOCOL_STREAM) {
-        int fed = pa_stream_feed(t, buffer, size);
+        int fed = pa_stream_feed(pa_transport_state(t), t->protocol, buffer, size);
         if (fed < 0) {
             return outcome(
                 pa_transport_failed(t, "Fatal error: protocol.data_received() call failed."));

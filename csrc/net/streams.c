@@ -116,13 +116,12 @@ wake(PaState *st, PyObject *reader)
 /* transport.pause_reading() of whatever transport the reader knows; 1 when it paused, 0 when that
  * cannot pause. */
 static int
-pause_transport(PaTransport *t, PyObject *transport)
+pause_transport(PaState *st, PyObject *transport)
 {
-    if (transport == (PyObject *)t) {
-        return pa_transport_pause_reading(t) < 0 ? -1 : 1;
+    if (Py_TYPE(transport) == st->socket_transport_type) {
+        return pa_transport_pause_reading((PaTransport *)transport) < 0 ? -1 : 1;
     }
-    PyObject *result =
-        PyObject_CallMethodNoArgs(transport, pa_transport_state(t)->names.pause_reading);
+    PyObject *result = PyObject_CallMethodNoArgs(transport, st->names.pause_reading);
     if (result != NULL) {
         Py_DECREF(result);
         return 1;
@@ -136,14 +135,14 @@ pause_transport(PaTransport *t, PyObject *transport)
 
 /* The reader holds more than twice its limit: it stops its transport, unless it has already. */
 static int
-pause_reader(PaTransport *t, PyObject *reader)
+pause_reader(PaState *st, PyObject *reader)
 {
-    PaNames *names = &pa_transport_state(t)->names;
+    PaNames *names = &st->names;
     PyObject *transport = PyObject_GetAttr(reader, names->_transport);
     PyObject *paused = transport == NULL ? NULL : PyObject_GetAttr(reader, names->_paused);
     int result = paused == NULL ? -1 : PyObject_IsTrue(paused);
     if (result == 0 && transport != Py_None) {
-        int stopped = pause_transport(t, transport);
+        int stopped = pause_transport(st, transport);
         if (stopped < 0) {
             result = -1;
         }
@@ -160,9 +159,9 @@ pause_reader(PaTransport *t, PyObject *reader)
 }
 
 static int
-check_limit(PaTransport *t, PyObject *reader, Py_ssize_t total)
+check_limit(PaState *st, PyObject *reader, Py_ssize_t total)
 {
-    PyObject *limit = PyObject_GetAttr(reader, pa_transport_state(t)->names._limit);
+    PyObject *limit = PyObject_GetAttr(reader, st->names._limit);
     if (limit == NULL) {
         return -1;
     }
@@ -185,13 +184,12 @@ check_limit(PaTransport *t, PyObject *reader, Py_ssize_t total)
         }
     }
     Py_DECREF(limit);
-    return above ? pause_reader(t, reader) : 0;
+    return above ? pause_reader(st, reader) : 0;
 }
 
 static int
-feed(PaTransport *t, PyObject *reader, const char *data, Py_ssize_t size)
+feed(PaState *st, PyObject *reader, const char *data, Py_ssize_t size)
 {
-    PaState *st = pa_transport_state(t);
     PyObject *eof = PyObject_GetAttr(reader, st->names._eof);
     if (eof != Py_False) {
         PyErr_Clear();
@@ -204,17 +202,15 @@ feed(PaTransport *t, PyObject *reader, const char *data, Py_ssize_t size)
     if (appended <= 0) {
         return appended;
     }
-    if (wake(st, reader) < 0 || check_limit(t, reader, total) < 0) {
+    if (wake(st, reader) < 0 || check_limit(st, reader, total) < 0) {
         return -1;
     }
     return 1;
 }
 
 int
-pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size)
+pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t size)
 {
-    PaState *st = pa_transport_state(t);
-    PyObject *protocol = t->protocol;
     PyObject *reader;
     if ((!class_unchanged(st) && !pa_stream_recognise(st, protocol)) ||
         !find_reader(st, protocol, &reader)) {
@@ -223,7 +219,7 @@ pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size)
     if (reader == NULL) {
         return 1; /* nobody can read it any more */
     }
-    int result = feed(t, reader, data, size);
+    int result = feed(st, reader, data, size);
     Py_DECREF(reader);
     return result;
 }

@@ -151,7 +151,8 @@ pa_transport_set_protocol(PaTransport *t, PyObject *protocol)
     if (buffered < 0) {
         return -1;
     }
-    t->kind = buffered                            ? PA_PROTOCOL_BUFFERED
+    t->kind = Py_TYPE(protocol) == st->feed.type  ? PA_PROTOCOL_FEED
+              : buffered                          ? PA_PROTOCOL_BUFFERED
               : pa_stream_recognise(st, protocol) ? PA_PROTOCOL_STREAM
                                                   : PA_PROTOCOL_PLAIN;
     Py_XSETREF(t->protocol, Py_NewRef(protocol));

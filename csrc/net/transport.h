@@ -20,6 +20,7 @@ typedef enum {
     PA_PROTOCOL_PLAIN,    // data_received(bytes)
     PA_PROTOCOL_BUFFERED, // get_buffer() and buffer_updated()
     PA_PROTOCOL_STREAM,   // exactly asyncio's StreamReaderProtocol: streams.c feeds its reader
+    PA_PROTOCOL_FEED,     // in C: takes what was received where it lies (PaFeed)
 } PaProtocolKind;
 
 typedef struct PaTransport PaTransport;
@@ -52,6 +53,7 @@ struct PaTransport {
     PaQueue queue;
     size_t high_water, low_water; // bytes in the queue
     PaTransport *flush_previous, *flush_next;
+    int (*before_flush)(PaTransport *t); // fills the queue first, once; NULL when nobody has to
 
     unsigned int conn_lost;
     uint8_t kind;   // PaProtocolKind
@@ -161,6 +163,9 @@ int pa_transport_write_eof(PaTransport *t);
 int pa_transport_flush(PaTransport *t);
 /* The descriptor is writable. */
 int pa_transport_write_ready(PaTransport *t);
+/* Has fill() called, which writes, when what this callback or batch wrote is sent. False when that
+ * may not come soon: the caller writes at once. */
+bool pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t));
 /* Calls pause_writing() if the queue is above the high-water mark. */
 int pa_transport_maybe_pause(PaTransport *t);
 /* Calls resume_writing() if it was paused and the queue is down to the low-water mark. */
@@ -176,7 +181,7 @@ void pa_transport_flush_unlink(PaTransport *t);
 bool pa_stream_recognise(PaState *st, PyObject *protocol);
 /* Gives the bytes to the protocol's StreamReader: 1 when done, 0 when data_received() has to be
  * called after all, -1 with an exception. */
-int pa_stream_feed(PaTransport *t, const char *data, Py_ssize_t size);
+int pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t size);
 
 /* ---- methods.c, listener.c */
 
@@ -184,6 +189,10 @@ extern PyMethodDef pa_transport_methods[];
 extern PyGetSetDef pa_transport_getset[];
 extern PyMemberDef pa_transport_members[];
 PyObject *pa_transport_repr(PyObject *self);
+/* The water marks as asyncio takes them: None means `fallback` for high, a quarter of high for low.
+ * 0, or -1 with ValueError unless high >= low >= 0, or what comparing them raises. */
+int pa_water_marks(PyObject *high, PyObject *low, long fallback, size_t *high_water,
+                   size_t *low_water);
 
 /* ---- udp.c: DatagramTransport, whose table of methods stands in methods.c */
 

@@ -150,10 +150,26 @@ flush_link(PaTransport *t)
     pa_loop_poll_soon(loop);
 }
 
+/* What before_flush() writes is sent by the flush that calls it. */
+static int
+fill_queue(PaTransport *t)
+{
+    int (*fill)(PaTransport *) = t->before_flush;
+    bool nested = t->in_callback;
+    t->before_flush = NULL;
+    t->in_callback = true;
+    int result = fill(t);
+    t->in_callback = nested;
+    return result;
+}
+
 int
 pa_transport_flush(PaTransport *t)
 {
     pa_transport_flush_unlink(t);
+    if (t->before_flush != NULL && fill_queue(t) < 0) {
+        return -1;
+    }
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
         return 0;
     }
@@ -206,6 +222,19 @@ static bool
 flush_will_come(const PaTransport *t)
 {
     return t->member.loop->sched.thread_id == PyThread_get_thread_ident();
+}
+
+bool
+pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t))
+{
+    if (t->write_blocked || t->conn_lost || !flush_will_come(t)) {
+        return false;
+    }
+    t->before_flush = fill;
+    if (!t->in_callback && !t->flush_linked) {
+        flush_link(t);
+    }
+    return true;
 }
 
 /* After something was queued: now or later? */
