@@ -178,7 +178,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         server_hostname: str | None = None,
         **timeouts: float | None,
     ) -> asyncio.Transport:
-        """Turn a connection into a TLS one and return the transport that protocol uses from then on.
+        """Turn a connection into a TLS one; return the transport that protocol uses from then on.
 
         sslcontext is an ssl.SSLContext; ssl_handshake_timeout and ssl_shutdown_timeout are in
         seconds. What a server's StreamReader has read ahead of the client's TLS goes to the

@@ -12,6 +12,9 @@ import functools
 import gc
 import inspect
 import logging
+import shutil
+import ssl
+import subprocess
 
 import pytest
 
@@ -143,3 +146,30 @@ def same_as_asyncio(new_loop, debug):
         return got
 
     return compare
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """Files of a fresh self-signed certificate for localhost and its key."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("the openssl command makes the certificate and is not installed")
+    folder = tmp_path_factory.mktemp("certificate")
+    paths = str(folder / "cert.pem"), str(folder / "key.pem")
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        + ["-nodes", "-days", "30", "-subj", "/CN=localhost", "-out", paths[0], "-keyout", paths[1]]
+        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
+        check=True,
+        capture_output=True,
+    )
+    return paths
+
+
+@pytest.fixture
+def contexts(certificate):
+    """(context of the server, context of the client that trusts it)."""
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(*certificate)
+    client = ssl.create_default_context(cafile=certificate[0])
+    return server, client

@@ -5,71 +5,15 @@ import asyncio
 import contextlib
 import gc
 import os
-import shutil
 import socket
 import ssl
-import subprocess
 import sys
 import weakref
 
 import pytest
 
 from tests.support import HOST, Recorder, turns, until
-
-
-@pytest.fixture(scope="session")
-def certificate(tmp_path_factory):
-    """Files of a fresh self-signed certificate for localhost and its key."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("the openssl command makes the certificate and is not installed")
-    folder = tmp_path_factory.mktemp("certificate")
-    paths = str(folder / "cert.pem"), str(folder / "key.pem")
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-        + ["-nodes", "-days", "30", "-subj", "/CN=localhost", "-out", paths[0], "-keyout", paths[1]]
-        + ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-        check=True,
-        capture_output=True,
-    )
-    return paths
-
-
-@pytest.fixture
-def contexts(certificate):
-    """(context of the server, context of the client that trusts it)."""
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    server.load_cert_chain(*certificate)
-    client = ssl.create_default_context(cafile=certificate[0])
-    return server, client
-
-
-async def tls(contexts, server_factory=Recorder, client_factory=Recorder, **options):
-    loop = asyncio.get_running_loop()
-    accepted = loop.create_future()
-
-    def accept():
-        protocol = server_factory()
-        accepted.set_result(protocol)
-        return protocol
-
-    server = await loop.create_server(accept, HOST, 0, ssl=contexts[0])
-    address = server.sockets[0].getsockname()
-    _, client = await loop.create_connection(
-        client_factory, *address, ssl=contexts[1], server_hostname="localhost", **options
-    )
-    server_side = await accepted
-    await server_side.made
-    server.close()
-    return server_side, client
-
-
-async def closed(*protocols):
-    for protocol in protocols:
-        protocol.transport.close()
-    for protocol in protocols:
-        await asyncio.wait_for(asyncio.shield(protocol.lost), 10)
-    await turns(3)
+from tests.tls_pair import closed, tls
 
 
 @pytest.mark.parametrize("size", [1, 100, 16_383, 16_384, 16_385, 100_000, 5_000_000])

@@ -426,13 +426,6 @@ tls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)tls;
 }
 
-/* tp_new has done it all. */
-static int
-tls_init(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
-{
-    return 0;
-}
-
 int
 pa_tls_set_app_protocol(PaTls *tls, PyObject *protocol)
 {
@@ -683,9 +676,10 @@ PyDoc_STRVAR(tls_doc,
              "context or a time-out that isn't positive, RuntimeError without the ssl module.");
 
 static PyType_Slot tls_slots[] = {
-    {Py_tp_doc, (void *)tls_doc}, {Py_tp_new, tls_new},           {Py_tp_init, tls_init},
-    {Py_tp_dealloc, tls_dealloc}, {Py_tp_traverse, tls_traverse}, {Py_tp_clear, tls_clear},
-    {Py_tp_methods, tls_methods}, {Py_tp_members, tls_members},   {0, NULL},
+    {Py_tp_doc, (void *)tls_doc}, {Py_tp_new, tls_new},
+    {Py_tp_dealloc, tls_dealloc}, {Py_tp_traverse, tls_traverse},
+    {Py_tp_clear, tls_clear},     {Py_tp_methods, tls_methods},
+    {Py_tp_members, tls_members}, {0, NULL},
 };
 
 static PyType_Spec tls_spec = {
