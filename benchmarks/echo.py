@@ -4,7 +4,8 @@
 
 The C server and each loop's server take turns (C, asyncio, pyasync, C, ...), every turn in a fresh
 process on one core with the load generator on another; ratios are taken within a round. The load
-generator verifies every byte; any error ends the run with status 1.
+generator verifies every byte; any error ends the run with status 1. The tls styles speak TLS with
+the load generator; the C server has none and stays the limit of plain TCP.
 """
 
 import argparse
@@ -40,6 +41,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
                 f"--size={options.size}",
                 f"--seconds={options.seconds}",
                 f"--server-pid={server.pid}",
+                *(["--tls"] if options.style.startswith("tls") and name != C_SERVER else []),
             ]
             done = subprocess.run(
                 pinned(load, load_core()), stdout=subprocess.PIPE, timeout=options.seconds + 60

@@ -10,7 +10,11 @@ pending is bounded by its message, and the protocol styles need no flow control 
 import argparse
 import asyncio
 import socket
+import ssl
+import subprocess
+import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
 from typing import Any, cast
 
 from benchmarks.listen import BACKLOG, announce, tcp_listener
@@ -102,21 +106,41 @@ async def serve_server(path: str | None, starting: Awaitable[asyncio.Server]) ->
     await asyncio.get_running_loop().create_future()
 
 
-async def serve_protocol(path: str | None, factory: Callable[[], asyncio.BaseProtocol]) -> None:
+def tls_context() -> ssl.SSLContext:
+    """A server's context with a fresh self-signed certificate, made by the openssl command."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = str(Path(folder) / "cert.pem"), str(Path(folder) / "key.pem")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+            + ["-nodes", "-subj", "/CN=localhost", "-out", certificate, "-keyout", key],
+            check=True,
+            capture_output=True,
+        )
+        context.load_cert_chain(certificate, key)
+    return context
+
+
+async def serve_protocol(
+    path: str | None,
+    factory: Callable[[], asyncio.BaseProtocol],
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serves a protocol."""
     loop = asyncio.get_running_loop()
     if path is not None:
-        await serve_server(path, loop.create_unix_server(factory, path, backlog=BACKLOG))
+        await serve_server(path, loop.create_unix_server(factory, path, backlog=BACKLOG, ssl=tls))
     else:
-        await serve_server(None, loop.create_server(factory, "127.0.0.1", 0, backlog=BACKLOG))
+        starting = loop.create_server(factory, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls)
+        await serve_server(None, starting)
 
 
-async def serve_streams(path: str | None) -> None:
+async def serve_streams(path: str | None, tls: ssl.SSLContext | None = None) -> None:
     """Serves asyncio streams."""
     if path is not None:
-        starting = asyncio.start_unix_server(echo_stream, path, backlog=BACKLOG)
+        starting = asyncio.start_unix_server(echo_stream, path, backlog=BACKLOG, ssl=tls)
     else:
-        starting = asyncio.start_server(echo_stream, "127.0.0.1", 0, backlog=BACKLOG)
+        starting = asyncio.start_server(echo_stream, "127.0.0.1", 0, backlog=BACKLOG, ssl=tls)
     await serve_server(path, starting)
 
 
@@ -126,6 +150,9 @@ STYLES: dict[str, Callable[[str | None], Coroutine[Any, Any, None]]] = {
     "buffered": lambda path: serve_protocol(path, EchoBufferedProtocol),
     "streams": serve_streams,
     "sock": serve_sockets,
+    "tls": lambda path: serve_protocol(path, EchoProtocol, tls_context()),
+    "tls-buffered": lambda path: serve_protocol(path, EchoBufferedProtocol, tls_context()),
+    "tls-streams": lambda path: serve_streams(path, tls_context()),
 }
 
 

@@ -19,9 +19,9 @@ AFTER = 50  # messages that a bad server echoes before its fault
 
 @pytest.fixture(scope="module")
 def load_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    program = tmp_path_factory.mktemp("load") / "load"
-    sources = [C_FOLDER / name for name in ("load.c", "client.c", "histogram.c")]
-    subprocess.run(["cc", "-std=c11", "-D_GNU_SOURCE", "-o", program, *sources], check=True)
+    folder = tmp_path_factory.mktemp("load")
+    program = folder / "load"
+    subprocess.run(["make", "-s", "-C", C_FOLDER, f"OUT={folder}", program], check=True)
     return program
 
 

@@ -42,6 +42,8 @@ missing_packages() {
 sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || echo "libpython$version-dev"
         "$python" -c 'import ensurepip, venv' 2>/dev/null || echo "python$version-venv"
     fi
+    # the load generator speaks TLS
+    case $kind in test | demo | bench) pkg-config --exists openssl 2>/dev/null || echo libssl-dev ;; esac
     case $kind in demo | bench) command -v wrk >/dev/null || echo wrk ;; esac
 }
 mkdir -p build

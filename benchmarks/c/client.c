@@ -11,6 +11,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tls.h"
+
 enum {
     POOL_WINDOWS = 8192, /* distinct messages */
     RECEIVE_SIZE = 256 * 1024,
@@ -55,9 +57,17 @@ void
 client_close(Client *client)
 {
     if (client->fd >= 0) {
+        tls_close(client);
         close(client->fd);
         client->fd = -1;
     }
+}
+
+static ssize_t
+transmit(Client *client, const char *data, size_t size)
+{
+    return client->tls != NULL ? tls_send(client, data, size)
+                               : send(client->fd, data, size, MSG_NOSIGNAL);
 }
 
 static ClientResult
@@ -81,8 +91,8 @@ static ClientResult
 send_rest(Target *target, Client *client)
 {
     while (client->sent < target->size) {
-        ssize_t count = send(client->fd, client->message + client->sent,
-                             target->size - client->sent, MSG_NOSIGNAL);
+        ssize_t count =
+            transmit(client, client->message + client->sent, target->size - client->sent);
         if (count >= 0) {
             client->sent += (size_t)count;
         }
@@ -120,7 +130,8 @@ client_send_next(Target *target, Client *client)
 static ClientResult
 receive(Target *target, Client *client)
 {
-    ssize_t count = recv(client->fd, target->received, RECEIVE_SIZE, 0);
+    ssize_t count = client->tls != NULL ? tls_receive(client, target->received, RECEIVE_SIZE)
+                                        : recv(client->fd, target->received, RECEIVE_SIZE, 0);
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
         return CLIENT_WAITING;
     }
@@ -177,6 +188,9 @@ client_open(Target *target, Client *client, uint32_t index)
     client->sequence = 0;
     client->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (client->fd < 0 || (family == AF_INET && bind_source(client->fd, index) < 0)) {
+        return fail(client, &target->errors.connect);
+    }
+    if (target->tls != NULL && tls_open(target, client) < 0) {
         return fail(client, &target->errors.connect);
     }
     int err =

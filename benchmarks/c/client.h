@@ -25,14 +25,16 @@ typedef struct {
     struct sockaddr_storage address;
     socklen_t address_length;
     int epoll_fd;
-    size_t size;    /* bytes per message */
-    char *pool;     /* owned: random bytes that messages are windows of */
-    char *received; /* owned: scratch buffer shared by all clients */
+    size_t size;            /* bytes per message */
+    char *pool;             /* owned: random bytes that messages are windows of */
+    char *received;         /* owned: scratch buffer shared by all clients */
+    struct ssl_ctx_st *tls; /* owned: connections speak TLS; or NULL */
     ClientErrors errors;
 } Target;
 
 typedef struct {
-    int fd; /* -1 once closed */
+    int fd;             /* -1 once closed */
+    struct ssl_st *tls; /* owned, or NULL */
     uint32_t index;
     uint32_t sequence;
     uint32_t interest;   /* epoll events currently asked for */

@@ -1,5 +1,6 @@
 /* Load generator for echo servers: N connections over TCP or unix sockets, one epoll thread.
  *
+ * With --tls the connections speak TLS, whose certificate is not checked.
  * Every connection keeps exactly one message under way and checks every byte that comes back.
  * First all connections are opened, each with one echo; then
  *   - normally: messages are exchanged for a warm-up and then a measured window of time, over
@@ -23,6 +24,7 @@
 
 #include "client.h"
 #include "histogram.h"
+#include "tls.h"
 
 enum { OPENING_AT_ONCE = 64, EVENTS = 512, POLL_MS = 50 };
 
@@ -34,6 +36,7 @@ typedef struct {
     int server_pid;
     double patience; /* s without any progress before what is missing is lost */
     unsigned hold;   /* rounds; 0 is the normal, timed mode */
+    bool tls;
 } Options;
 
 typedef struct {
@@ -315,7 +318,7 @@ usage(void)
 {
     fprintf(stderr, "usage: load (--tcp PORT | --unix PATH) [--connections N] [--size BYTES]\n"
                     "            [--warmup S] [--seconds S] [--server-pid PID]\n"
-                    "            [--patience S] [--hold ROUNDS]\n");
+                    "            [--patience S] [--hold ROUNDS] [--tls]\n");
     exit(2);
 }
 
@@ -323,11 +326,17 @@ static void
 parse_options(Load *load, int argc, char **argv)
 {
     static const struct option names[] = {
-        {"tcp", required_argument, NULL, 't'},         {"unix", required_argument, NULL, 'u'},
-        {"connections", required_argument, NULL, 'c'}, {"size", required_argument, NULL, 'm'},
-        {"warmup", required_argument, NULL, 'w'},      {"seconds", required_argument, NULL, 's'},
-        {"server-pid", required_argument, NULL, 'p'},  {"patience", required_argument, NULL, 'q'},
-        {"hold", required_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+        {"tcp", required_argument, NULL, 't'},
+        {"unix", required_argument, NULL, 'u'},
+        {"connections", required_argument, NULL, 'c'},
+        {"size", required_argument, NULL, 'm'},
+        {"warmup", required_argument, NULL, 'w'},
+        {"seconds", required_argument, NULL, 's'},
+        {"server-pid", required_argument, NULL, 'p'},
+        {"patience", required_argument, NULL, 'q'},
+        {"hold", required_argument, NULL, 'h'},
+        {"tls", no_argument, NULL, 'l'},
+        {NULL, 0, NULL, 0},
     };
     Options *options = &load->options;
     *options =
@@ -361,6 +370,9 @@ parse_options(Load *load, int argc, char **argv)
             break;
         case 'h':
             options->hold = (unsigned)strtoul(optarg, NULL, 10);
+            break;
+        case 'l':
+            options->tls = true;
             break;
         default:
             usage();
@@ -397,6 +409,9 @@ main(int argc, char **argv)
         target_prepare(&load.target, load.options.size) < 0) {
         die("start");
     }
+    if (load.options.tls && tls_prepare(&load.target) < 0) {
+        die("TLS");
+    }
     for (unsigned i = 0; i < load.options.connections; i++) {
         load.clients[i].fd = -1;
     }
@@ -408,6 +423,9 @@ main(int argc, char **argv)
     }
     for (unsigned i = 0; i < load.options.connections; i++) {
         client_close(&load.clients[i]);
+    }
+    if (load.options.tls) {
+        tls_release(&load.target);
     }
     target_release(&load.target);
     free(load.clients);
