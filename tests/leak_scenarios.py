@@ -14,6 +14,8 @@ import functools
 import os
 import signal
 import socket
+import ssl
+import subprocess
 import sys
 import tempfile
 import threading
@@ -602,6 +604,85 @@ async def connections_that_break():
         attempt.cancel()
         with contextlib.suppress(asyncio.CancelledError, OSError):
             await attempt
+
+
+# --- TLS -----------------------------------------------------------------------------------------
+
+
+@functools.cache
+def tls_contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Contexts of a server with a self-signed certificate and of a client that trusts it."""
+    with tempfile.TemporaryDirectory() as folder:
+        certificate, key = os.path.join(folder, "cert.pem"), os.path.join(folder, "key.pem")
+        subprocess.run(
+            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+            + ["-nodes", "-subj", "/CN=localhost", "-out", certificate, "-keyout", key]
+            + ["-addext", "subjectAltName=DNS:localhost"],
+            check=True,
+            capture_output=True,
+        )
+        server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        server.load_cert_chain(certificate, key)
+        return server, ssl.create_default_context(cafile=certificate)
+
+
+async def tls_connections(protocol_factory) -> None:
+    loop = asyncio.get_running_loop()
+    server_context, client_context = tls_contexts()
+    server = await loop.create_server(protocol_factory, HOST, 0, ssl=server_context)
+    connect = functools.partial(
+        loop.create_connection,
+        host=HOST,
+        port=server.sockets[0].getsockname()[1],
+        ssl=client_context,
+        server_hostname="localhost",
+    )
+    for size in (1, 100, 300_000):
+        await echo_once(server, connect, size)
+    transport, client = await connect(Client)
+    transport.writelines([b"x" * 1000, bytearray(b"x" * 100_000)])
+    transport.abort()
+    await client.lost
+    for _ in range(REPEAT):
+        with contextlib.suppress(OSError):
+            await connect(Client, server_hostname="another.example")
+    server.close()
+    await asyncio.sleep(0.05)
+
+
+@on_loop
+async def tls_echo():
+    await tls_connections(Echo)
+
+
+@on_loop
+async def tls_buffered_echo():
+    await tls_connections(BufferedEcho)
+
+
+@on_loop
+async def tls_streams_and_start_tls():
+    server_context, client_context = tls_contexts()
+
+    async def serve(reader, writer):
+        with contextlib.suppress(OSError):
+            await writer.start_tls(server_context)
+            writer.write(await reader.readline())
+            await writer.drain()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, HOST, 0)
+    for _ in range(REPEAT):
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await writer.start_tls(client_context, server_hostname="localhost")
+        writer.write(b"line\n")
+        assert await reader.read() == b"line\n"
+        writer.close()
+        await writer.wait_closed()
+    server.close()
+    await asyncio.sleep(0.05)
 
 
 @on_loop
