@@ -128,6 +128,23 @@ EXPECTED = {
         batches of [5, 2]
         answers: ['TO BE', 'OR NOT', 'TO BE']
     """,
+    "13_tls_server": """
+        stranger: self-signed certificate
+        client: connected with TLSv1.3
+        client: done: one
+        server: stopping, connections open: 1
+        client: done: two
+        client: the server closed the connection: True
+        server: stopped
+        late client: refused
+    """,
+    "14_distributed_computing": """
+        the workers run on ['pyasync.Loop'] in 3 processes
+        killed a worker after 12 of 48 parts
+        pi is about 3.1425, computed by the 2 workers left
+        the same as without the cluster: True
+        exit statuses of the workers: [-9, 0, 0]
+    """,
 }
 
 CHECKS = {
