@@ -1,8 +1,8 @@
 """Every program of examples/ is run as a reader runs it, and must print what is expected here.
 
 In the expected text `<n>` stands for a whole number and `<s>` for seconds, both measured by the
-program; CHECKS says what must hold between those. Nothing may come on standard error, and 15
-seconds must be enough.
+program, and `<bar>` for a progress bar; CHECKS says what must hold between the figures. Nothing
+may come on standard error, and 15 seconds must be enough.
 """
 
 from __future__ import annotations
@@ -145,6 +145,13 @@ EXPECTED = {
         the same as without the cluster: True
         exit statuses of the workers: [-9, 0, 0]
     """,
+    "15_patterns": """
+        crawling <bar> 50/50
+        rate limit: <n> requests in <s> s
+        retry: 57 requests for 50 pages, given up: 0
+        single flight: 50 pages got their author by <n> requests
+        breaker: <n> images failed, <n> were not asked for, it is open
+    """,
 }
 
 CHECKS = {
@@ -152,6 +159,13 @@ CHECKS = {
     "05_heavy_functions": lambda still, ticks: still > 0.02 and ticks > 3,
     "09_fetching_in_parallel": lambda single, all_at_once, five: (
         single >= 2 and 0.1 <= all_at_once < five < single
+    ),
+    "15_patterns": lambda total, seconds, authors, failed, left_alone: (
+        total == 57 + authors + failed
+        and total <= 10 + 100 * (seconds + 0.01)  # a burst of 10, then 100 per second
+        and 2 <= authors < 50
+        and 5 <= failed < 15  # ten visits at a time: nine may be on their way when it opens
+        and failed + left_alone == 50
     ),
 }
 
@@ -181,7 +195,8 @@ def numbers(expected: str, printed: str) -> list[float]:
     """The figures of what was printed, which must be as expected line by line."""
     found: list[float] = []
     for line, pattern in zip(lines(printed), lines(expected), strict=False):
-        regex = re.escape(pattern).replace("<n>", r"(\d+)").replace("<s>", r"(\d+\.\d+)")
+        regex = re.escape(pattern).replace("<bar>", r"\S+")
+        regex = regex.replace("<n>", r"(\d+)").replace("<s>", r"(\d+\.\d+)")
         match = re.fullmatch(regex, line)
         assert match, f"printed {line!r}, expected {pattern!r}"
         found += map(float, match.groups())
