@@ -50,7 +50,7 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(items):
     """Skip what asyncio itself gets wrong on the running Python."""
     for item in items:
-        mistake = mistake_in(item.nodeid)
+        mistake = mistake_in(item.module.__name__, item.name)
         if mistake is not None:
             item.add_marker(pytest.mark.skip(reason=mistake))
 
