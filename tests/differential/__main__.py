@@ -14,8 +14,8 @@ from collections.abc import Sequence
 
 import pyasync
 
+from .families import FAMILIES
 from .search import LOOPS, chunks, search_in_process
-from .strategies import FAMILIES
 
 CHUNK = 250  # programs per process
 MAX_DIFFERENCES = 10  # the first few are enough to start from

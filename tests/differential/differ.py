@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pyasync
 
 from .clock import Loop, OrderedLoop
+from .connections import run_connection
 from .interpreter import run_scheduling
 from .known import without_known
-from .program import Program, script
+from .program import Connection, Program, Scheduling, script
+from .streams import run_streams
 
 Factory = Callable[[], Loop]
 
@@ -41,7 +43,11 @@ class Difference(AssertionError):
 
 def trace_of(program: Program, factory: Factory) -> list[str]:
     """Run the program on a loop of the factory and return the lines of its trace."""
-    return run_scheduling(program, factory)
+    if isinstance(program, Scheduling):
+        return run_scheduling(program, factory)
+    if isinstance(program, Connection):
+        return run_connection(program, factory)
+    return run_streams(program, factory)
 
 
 def compare(

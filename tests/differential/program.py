@@ -65,7 +65,58 @@ class Scheduling:
     factory: str = "none"
 
 
-Program = Scheduling
+@dataclass(frozen=True)
+class Reactions:
+    """What a protocol does by itself: a body per event, run the first `limit` times it comes."""
+
+    made: Body = ()
+    data: Body = ()
+    eof: Body = ()
+    pause: Body = ()
+    resume: Body = ()
+    lost: Body = ()
+    keep_open: bool = False
+    limit: int = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """A body run by one side, "a" or "b", in one callback or task; then the connection settles."""
+
+    side: str
+    body: Body
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A program of two protocols connected with each other.
+
+    kind: "pair" (create_connection() over a socketpair), "unix" or "tcp" (b is a server's side).
+    protocols: of a and b, "plain" or "buffered".
+    """
+
+    steps: tuple[Step, ...]
+    kind: str = "pair"
+    protocols: tuple[str, str] = ("plain", "plain")
+    a: Reactions = Reactions()
+    b: Reactions = Reactions()
+    debug: bool = False
+
+
+@dataclass(frozen=True)
+class Streams:
+    """A program of two pairs of StreamReader and StreamWriter; a step is a task.
+
+    kind is that of Connection, limit that of the readers in bytes.
+    """
+
+    steps: tuple[Step, ...]
+    kind: str = "pair"
+    limit: int = 2**16
+    debug: bool = False
+
+
+Program = Scheduling | Connection | Streams
 
 WIDTH = 96
 

@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 import pyasync
 
-from . import strategies
 from .clock import OrderedLoop
 from .differ import Difference, Factory, compare
+from .families import FAMILIES
 from .program import Program, script
 
 LOOPS: dict[str, Factory] = {"asyncio": OrderedLoop, "pyasync": pyasync.new_event_loop}
@@ -51,7 +51,7 @@ class Drawn:
 @st.composite
 def drawn(draw: st.DrawFn, family: str) -> Drawn:
     """Programs of the family."""
-    return Drawn(draw(strategies.FAMILIES[family]))
+    return Drawn(draw(FAMILIES[family]))
 
 
 def search(

@@ -203,5 +203,3 @@ scheduling_programs = st.builds(
     handler=st.sampled_from(["record", "record", "default", "raise"]),
     factory=st.sampled_from(["none", "none", "none", "eager", "custom"]),
 )
-
-FAMILIES = {"scheduling": scheduling_programs}

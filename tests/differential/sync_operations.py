@@ -299,7 +299,7 @@ class SyncOperations:
         if kind == "other":
             other = asyncio.new_event_loop()
             try:
-                return other.run_forever()
+                return other.run_until_complete(other.create_future())
             finally:
                 other.close()
         if kind == "close":

@@ -2,12 +2,12 @@
 
 import pytest
 
+from .families import FAMILIES
 from .search import LOOPS, search
-from .strategies import FAMILIES
 
 pytestmark = pytest.mark.timeout(240)
 
-PROGRAMS = {"scheduling": 200}
+PROGRAMS = {"scheduling": 200, "connections": 60, "streams": 60}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

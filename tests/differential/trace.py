@@ -24,6 +24,8 @@ _PORT = re.compile(r"\('127\.0\.0\.1', \d+\)")
 _LOOP = re.compile(r"<(?:\w+\.)*\w*(?:EventLoop|Loop) (running=\w+ closed=\w+ debug=\w+)>")
 _TASK = re.compile(r"\bTask-(\d+)\b")
 _CREATED = re.compile(r"(created at) \(most recent call last\):\n(?: +.*\n?)*")
+_TRANSPORT = re.compile(r"<(?:\w+\.)*_?\w*Transport\b")
+_CUT_TRANSPORT = re.compile(r"<\w*Soc\w*\.\.\.[^>]*>>")  # as reprlib shortens it
 _WHEN = re.compile(r"\bwhen=[\d.]+")
 _PLACE = re.compile(r"(created at) \S+:\d+")  # a loop in C has no frame of its own to show
 _SLOW = re.compile(r"took \d+\.\d+ seconds")
@@ -59,6 +61,10 @@ class Trace(logging.Handler):
             text = _DESCRIPTOR.sub("fd=N", text)
         if "Task-" in text:
             text = _TASK.sub("Task-N", text)
+        if "Transport" in text:
+            text = _TRANSPORT.sub("<Transport", text)
+        if "Soc" in text:
+            text = _CUT_TRANSPORT.sub("<Transport ...>", text)
         text = _PORT.sub("('127.0.0.1', N)", text)
         return _LOOP.sub(r"<Loop \1>", text)
 
@@ -68,7 +74,7 @@ class Trace(logging.Handler):
         if record.levelno <= logging.DEBUG:  # "Using selector: ..." and the like
             return
         raised = "" if not record.exc_info else f" with {self.describe(record.exc_info[1])}"
-        self.add(f"log {record.levelname}: {message}{raised}")
+        self.add(f"log {record.levelname}: {self.plain(message)}{raised}")
 
     def handled(self, context: dict[str, Any]) -> None:
         """Write down the context that an exception handler got."""
