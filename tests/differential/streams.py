@@ -52,8 +52,9 @@ class StreamEnd:
                 self.log.add(f"{label} {op.name} -> {self.log.trace.describe(result)}")
 
     def next_bytes(self, size: int) -> bytes:
-        """What is written next; see connections.py for the end over TCP."""
-        if self.reader._eof and self.link.program.kind == "tcp":
+        """What is written next. Nothing to a peer that is gone: a write that fails may be noticed
+        in write() or, put together with others, after the next drain()."""
+        if any(end.writer.is_closing() for end in self.link.ends.values()):
             return b""
         self.written += size
         return pattern(self.written - size, size)
@@ -64,9 +65,10 @@ class StreamEnd:
         self.writer.write(self.next_bytes(size))
 
     async def writelines(self, sizes: tuple[int, ...]) -> None:
-        if sys.version_info >= (3, 12) and self.writer.is_closing():
+        if (3, 12) <= sys.version_info < (3, 14) and self.writer.is_closing():
             return  # see connections.py
-        self.writer.writelines([self.next_bytes(size) for size in sizes])
+        lines = [self.next_bytes(size) for size in sizes]
+        self.writer.writelines([line for line in lines if line])
 
     async def drain(self) -> None:
         await self.writer.drain()
@@ -78,7 +80,8 @@ class StreamEnd:
         self.writer.close()
 
     async def abort(self) -> None:
-        self.writer.transport.abort()
+        if not self.writer.is_closing():  # asyncio's may be gone by then, with an AttributeError
+            self.writer.transport.abort()
 
     async def wait_closed(self) -> None:
         await self.writer.wait_closed()
@@ -166,13 +169,16 @@ class StreamsLink(Link):
             for end in self.ends.values()
         ]
 
+    def summary(self) -> str:
+        return str([end.writer.is_closing() for end in self.ends.values()])
+
     async def close(self) -> None:
         for end in self.ends.values():
             for task in end.tasks:
                 task.cancel()
         await self.settle("cancelled")
         for end in self.ends.values():
-            end.writer.transport.abort()
+            await end.abort()
             self.trace.add(f"{end.log.name} at_eof {end.reader.at_eof()}")
 
 

@@ -1,5 +1,8 @@
 """The differ finds bugs: loops with a bug planted in them are told from asyncio's."""
 
+import asyncio
+from asyncio.selector_events import _SelectorSocketTransport
+
 import pyasync
 
 from .search import LOOPS, search
@@ -8,25 +11,19 @@ PROGRAMS = 200
 
 
 class SwapsCallbacks(pyasync.Loop):
-    """Every fifth call_soon() lets the next one in first."""
+    """Every fifth callback comes a turn late, after those that were scheduled behind it."""
 
     calls = 0
-    held = None
 
     def call_soon(self, callback, *args, context=None):
         self.calls += 1
         if self.calls % 5 == 0 and self.is_running():
-            self.held = self.held or []
-            handle = super().call_soon(self._late, callback, args, context=context)
-            return handle
+            return super().call_soon(super().call_soon, callback, *args, context=context)
         return super().call_soon(callback, *args, context=context)
 
-    def _late(self, callback, args):
-        super().call_soon(callback, *args)
 
-
-class LosesCancellation(pyasync.Loop):
-    """A timer runs although it was cancelled, once in a while."""
+class RunsTimersTwice(pyasync.Loop):
+    """Every third timer runs twice, and once although it was cancelled."""
 
     calls = 0
 
@@ -38,23 +35,59 @@ class LosesCancellation(pyasync.Loop):
         return handle
 
 
-def smallest_difference(family, factory):
-    _, difference = search(family, PROGRAMS, 1, factory)
+class DropsByte(_SelectorSocketTransport):
+    """A transport that loses the last byte of every longer write."""
+
+    def write(self, data):
+        super().write(data[:-1] if len(data) >= 100 else data)
+
+
+class ForgetsReset(_SelectorSocketTransport):
+    """A transport that tells its protocol of no error when the connection is lost."""
+
+    def _call_connection_lost(self, exc):
+        super()._call_connection_lost(None)
+
+
+def with_transport(transport_class):
+    """A class of asyncio loops that make transports of this class."""
+
+    class Loop(asyncio.SelectorEventLoop):
+        def _make_socket_transport(self, sock, protocol, waiter=None, **options):
+            return transport_class(self, sock, protocol, waiter, **options)
+
+    return Loop
+
+
+def difference_found(family, factory, *, shrink=True):
+    """The report of a program that differs, shrunk if asked for, which takes seconds."""
+    _, difference = search(family, PROGRAMS, 1, factory, shrink=shrink)
+    assert difference is not None, f"{PROGRAMS} programs did not find the bug"
     return difference
 
 
-def test_swapped_callbacks_are_found():
-    difference = smallest_difference("scheduling", SwapsCallbacks)
-    assert difference is not None
+def test_swapped_callbacks():
+    difference = difference_found("scheduling", SwapsCallbacks)
+    assert sorted(difference.expected) != difference.expected
     assert "check(Scheduling(" in str(difference)
 
 
-def test_a_timer_that_runs_twice_is_found():
-    difference = smallest_difference("scheduling", LosesCancellation)
-    assert difference is not None
-    assert "call_" in str(difference) or "sleep" in str(difference)
+def test_timers_that_run_twice():
+    difference = difference_found("scheduling", RunsTimersTwice)
+    assert len(difference.got) > len(difference.expected)
 
 
-def test_the_same_loops_without_the_bug_are_not():
-    _, difference = search("scheduling", 20, 1, LOOPS["pyasync"])
-    assert difference is None
+def test_a_byte_lost_in_write():
+    difference = difference_found("connections", with_transport(DropsByte), shrink=False)
+    assert any(" bytes" in line and line not in difference.expected for line in difference.got)
+    difference_found("streams", with_transport(DropsByte), shrink=False)
+
+
+def test_an_error_kept_from_connection_lost():
+    difference = difference_found("connections", with_transport(ForgetsReset), shrink=False)
+    assert any("connection_lost(None)" in line for line in difference.got)
+
+
+def test_without_the_bug_there_is_nothing_to_find():
+    assert search("scheduling", 20, 1, LOOPS["pyasync"])[1] is None
+    assert search("connections", 20, 1, with_transport(_SelectorSocketTransport))[1] is None

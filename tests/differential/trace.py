@@ -24,7 +24,7 @@ _PORT = re.compile(r"\('127\.0\.0\.1', \d+\)")
 _LOOP = re.compile(r"<(?:\w+\.)*\w*(?:EventLoop|Loop) (running=\w+ closed=\w+ debug=\w+)>")
 _TASK = re.compile(r"\bTask-(\d+)\b")
 _CREATED = re.compile(r"(created at) \(most recent call last\):\n(?: +.*\n?)*")
-_TRANSPORT = re.compile(r"<(?:\w+\.)*_?\w*Transport\b")
+_TRANSPORT = re.compile(r"(?:\w+\.)*\w*SocketTransport\b")
 _CUT_TRANSPORT = re.compile(r"<\w*Soc\w*\.\.\.[^>]*>>")  # as reprlib shortens it
 _WHEN = re.compile(r"\bwhen=[\d.]+")
 _PLACE = re.compile(r"(created at) \S+:\d+")  # a loop in C has no frame of its own to show
@@ -37,6 +37,7 @@ class Trace(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
         self.lines: list[str] = []
+        self.same: list[tuple[re.Pattern[str], str]] = []  # what else is to look the same, and how
         self.prefix = lambda: ""
 
     def freeze_prefix(self) -> None:
@@ -62,9 +63,11 @@ class Trace(logging.Handler):
         if "Task-" in text:
             text = _TASK.sub("Task-N", text)
         if "Transport" in text:
-            text = _TRANSPORT.sub("<Transport", text)
+            text = _TRANSPORT.sub("Transport", text)
         if "Soc" in text:
             text = _CUT_TRANSPORT.sub("<Transport ...>", text)
+        for pattern, replacement in self.same:
+            text = pattern.sub(replacement, text)
         text = _PORT.sub("('127.0.0.1', N)", text)
         return _LOOP.sub(r"<Loop \1>", text)
 
