@@ -9,6 +9,8 @@ import pyasync
 
 
 async def greet(name: str) -> int:
+    if not name:
+        raise ValueError("nobody to greet")
     print(f"hello, {name}")
     await asyncio.sleep(0.1)  # this coroutine waits; others could run meanwhile
     print(f"goodbye, {name}")
@@ -26,8 +28,8 @@ async def main() -> None:
 
     # An exception comes out of `await` as it would come out of any other call.
     try:
-        await greet(1815)  # type: ignore[arg-type]  # wrong on purpose: a number has no len()
-    except TypeError as error:
+        await greet("")
+    except ValueError as error:
         print("failed:", error)
 
     loop = asyncio.get_running_loop()

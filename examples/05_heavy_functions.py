@@ -29,7 +29,7 @@ async def longest_gap(gaps: list[float]) -> None:
 
 
 async def main() -> None:
-    limits = [150_000, 20_000, 100_000, 1_000]
+    limits = [80_000, 10_000, 50_000, 1_000]
     gaps: list[float] = []
     watcher = asyncio.create_task(longest_gap(gaps))
     await asyncio.sleep(0.05)

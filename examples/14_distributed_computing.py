@@ -16,7 +16,7 @@ import pyasync
 
 WORKERS = 3
 PARTS = 48
-THROWS = 20_000
+THROWS = 5_000
 
 
 def estimate_pi(part: int) -> float:
