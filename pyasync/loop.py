@@ -28,6 +28,7 @@ from pyasync import _core
 
 _Ts = TypeVarTuple("_Ts")
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
+_SocketOperation = _core.SocketOperation
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
 # The TLS protocol: in C (csrc/tls), or the standard library's over the same transports.
@@ -300,6 +301,105 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         finally:
             self._transports.pop(fd, None)
         return sent
+
+    # ---- bare sockets: csrc/loop/sockops.c; connecting and sendfile are the standard library's
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to n bytes from a non-blocking socket.
+
+        Raises OSError of the socket, TypeError for a TLS socket, ValueError in debug mode for a
+        socket that may block, RuntimeError when a transport uses the socket. Stands for asyncio's
+        loop.sock_recv().
+        """
+        got = self._start_recv(sock, n)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive from a non-blocking socket into a writable buffer; return the number of bytes.
+
+        Raises as sock_recv(). Stands for asyncio's loop.sock_recv_into().
+        """
+        got = self._start_recv_into(sock, buf)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receive a datagram of up to bufsize bytes; return it and the address of its sender.
+
+        Raises as sock_recv(). Stands for asyncio's loop.sock_recvfrom().
+        """
+        got = self._start_recvfrom(sock, bufsize)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receive a datagram into a writable buffer; return its size and the sender's address.
+
+        nbytes is the most to receive, 0 for the buffer's length. Raises as sock_recv(). Stands for
+        asyncio's loop.sock_recvfrom_into().
+        """
+        got = self._start_recvfrom_into(sock, buf, nbytes)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Send all of a buffer over a connected non-blocking socket.
+
+        After an error nobody can tell how much was sent. Raises as sock_recv(). Stands for
+        asyncio's loop.sock_sendall().
+        """
+        got = self._start_sendall(sock, data)
+        if type(got) is not _SocketOperation:
+            return
+        try:
+            await got.future
+        finally:
+            got.end()
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Send a datagram from a non-blocking socket to an address; return the number of bytes.
+
+        Raises as sock_recv(). Stands for asyncio's loop.sock_sendto().
+        """
+        got = self._start_sendto(sock, data, address)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection; return its socket, which is non-blocking, and the peer's address.
+
+        Raises as sock_recv(). Stands for asyncio's loop.sock_accept().
+        """
+        got = self._start_accept(sock)
+        if type(got) is not _SocketOperation:
+            return got
+        try:
+            return await got.future
+        finally:
+            got.end()
 
     # ---- names
 

@@ -711,3 +711,87 @@ def connections_open_at_close(new_loop):
     loop = new_loop()
     loop.run_until_complete(main())
     loop.close()
+
+
+# --- datagrams and bare sockets --------------------------------------------------------------------
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.received = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def datagram_received(self, data, address):
+        self.received += 1
+        if data == b"fail":
+            raise Refused
+
+    def error_received(self, exc):
+        self.received += 1
+
+
+@on_loop
+async def datagrams():
+    loop = asyncio.get_running_loop()
+    server, receiver = await loop.create_datagram_endpoint(Datagrams, (HOST, 0))
+    address = server.get_extra_info("sockname")
+    client, _ = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
+    for _ in range(REPEAT):
+        receiver.received = 0
+        server.pause_reading()
+        for data in (b"fail", b"data", bytearray(b"data"), b"data", b"data", b"data"):
+            client.sendto(data)
+        server.resume_reading()
+        while receiver.received < 6:
+            await asyncio.sleep(0.001)
+        server.sendto(b"bad port", (HOST, 70000) if _ == REPEAT - 1 else address)
+    client.abort()
+    server.close()
+    await asyncio.sleep(0)
+
+
+@on_loop
+async def datagrams_that_wait():
+    """Nobody reads: datagrams are queued, and dropped by abort()."""
+    loop = asyncio.get_running_loop()
+    with tempfile.TemporaryDirectory() as folder, socket.socket(
+        socket.AF_UNIX, socket.SOCK_DGRAM
+    ) as receiver:
+        receiver.bind(folder + "/receiver")
+        sender, _ = await loop.create_datagram_endpoint(
+            Datagrams, remote_addr=folder + "/receiver", family=socket.AF_UNIX
+        )
+        while not sender.get_write_buffer_size():
+            sender.sendto(b"x")
+        for _ in range(REPEAT):
+            sender.sendto(bytearray(b"x" * 1000))
+        sender.abort()
+        await asyncio.sleep(0)
+
+
+@on_loop
+async def bare_sockets():
+    loop = asyncio.get_running_loop()
+    left, right = socket.socketpair()
+    with left, right:
+        left.setblocking(False)
+        right.setblocking(False)
+        for _ in range(REPEAT):
+            receiving = loop.create_task(loop.sock_recv(right, 10))
+            await asyncio.sleep(0)
+            await loop.sock_sendall(left, b"data")
+            assert await receiving == b"data"
+            cancelled = loop.create_task(loop.sock_recv_into(right, bytearray(10)))
+            replaced = loop.create_task(loop.sock_recvfrom(right, 10))
+            sending = loop.create_task(loop.sock_sendall(left, bytearray(5_000_000)))
+            await asyncio.sleep(0)
+            for task in (cancelled, replaced, sending):
+                task.cancel()
+            await asyncio.gather(cancelled, replaced, sending, return_exceptions=True)
+            with contextlib.suppress(BlockingIOError):
+                while right.recv(1_000_000):
+                    pass
+            with contextlib.suppress(TypeError):
+                await loop.sock_sendall(left, "text")

@@ -1,8 +1,11 @@
 """The loop's sock_* coroutines: bare sockets driven by tasks."""
 
 import asyncio
+import gc
+import inspect
 import os
 import socket
+import ssl
 import tempfile
 
 import pytest
@@ -248,3 +251,253 @@ async def test_a_socket_of_a_transport_is_refused(loop):
     raw.detach()
     await closed(client, server_side)
     assert error_of(loop.remove_reader, -1)[0] == "ValueError"
+
+
+OPERATIONS = ("recv", "recv_into", "recvfrom", "recvfrom_into", "sendall", "sendto", "accept")
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS, "connect"])
+def test_they_are_coroutine_functions(new_loop, name):
+    loop = new_loop()
+    assert inspect.iscoroutinefunction(getattr(loop, "sock_" + name))
+    loop.close()
+
+
+def test_errors_and_results_of_odd_arguments(same_as_asyncio):
+    async def body(loop):
+        found = []
+        left, right = socket.socketpair()
+        left.setblocking(False)
+        right.setblocking(False)
+        closed = socket.socket()
+        closed.close()
+        tls = ssl.create_default_context().wrap_socket(socket.socket(), server_hostname="x")
+
+        async def note(coroutine):
+            try:
+                found.append(await asyncio.wait_for(coroutine, 1))
+            except Exception as exc:
+                found.append((type(exc).__name__, str(exc)))
+
+        for sock in (closed, tls):
+            await note(loop.sock_recv(sock, 10))
+            await note(loop.sock_recv_into(sock, bytearray(10)))
+            await note(loop.sock_recvfrom(sock, 10))
+            await note(loop.sock_recvfrom_into(sock, bytearray(10)))
+            await note(loop.sock_sendall(sock, b"x"))
+            await note(loop.sock_sendto(sock, b"x", (HOST, 1)))
+            await note(loop.sock_accept(sock))
+        await loop.sock_sendall(left, b"0123456789" * 10)
+        for size in (0, -1, "1", 1.5, 2, True, None):
+            await note(loop.sock_recv(right, size))
+        for buffer in (bytearray(), b"read-only", bytearray(3), memoryview(bytearray(9))[::2], 5):
+            await note(loop.sock_recv_into(right, buffer))
+        await note(loop.sock_recvfrom_into(right, bytearray(5), 2))
+        await note(loop.sock_recvfrom_into(right, bytearray(5), 9))
+        await note(loop.sock_recvfrom_into(right, 5))
+        for data in ("text", 5, memoryview(b"xyz")[::2], b"", bytearray(b"y"), memoryview(b"z")):
+            await note(loop.sock_sendall(left, data))
+        await note(loop.sock_accept(left))
+        for sock in (left, right, tls):
+            sock.close()
+        return found
+
+    same_as_asyncio(body)
+
+
+@pytest.mark.parametrize("turns_between", [0, 1])
+async def test_what_is_ready_in_the_same_turn_may_still_cancel(loop, pair, turns_between):
+    """Nothing is received for a task that is cancelled before the attempt has its turn."""
+    left, right = pair
+    waiter = asyncio.ensure_future(loop.sock_recv(right, 100))
+    await turns(2)
+    left.send(b"data")
+    await turns(turns_between)
+    waiter.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiter
+    assert right.recv(100) == b"data"
+
+
+async def test_a_cancelled_operation_gives_the_buffer_back(loop, pair):
+    left, right = pair
+    data = bytearray(5_000_000)
+    sender = asyncio.ensure_future(loop.sock_sendall(left, data))
+    await turns(2)
+    with pytest.raises(BufferError):
+        data.append(0)
+    sender.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await sender
+    data.append(0)
+    assert loop.remove_writer(left) is False
+
+
+async def test_the_second_of_two_receivers_gets_the_data(loop, pair):
+    left, right = pair
+    first = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    second = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    left.send(b"x")
+    assert await second == b"x"
+    assert not first.done()
+    first.cancel()
+    third = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(3)
+    left.send(b"y")
+    assert await third == b"y"
+
+
+async def test_a_descriptor_that_is_another_socket_by_now(loop):
+    """What an operation prepared for a descriptor serves the next file with that number too."""
+    left, right = socket.socketpair()
+    right.setblocking(False)
+    for _ in range(3):
+        waiter = asyncio.ensure_future(loop.sock_recv(right, 10))
+        await turns(2)
+        left.send(b"x")
+        assert await waiter == b"x"
+        number = right.fileno()
+        left.close()
+        right.close()
+        left, right = sorted(socket.socketpair(), key=lambda sock: sock.fileno() == number)
+        assert right.fileno() == number
+        right.setblocking(False)
+    seen = loop.create_future()
+    loop.add_reader(right, lambda: seen.done() or seen.set_result(None))
+    left.send(b"reader")
+    await seen
+    assert loop.remove_reader(right) and right.recv(10) == b"reader"
+    waiter = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    left.send(b"x")
+    assert await waiter == b"x"
+    reader, writer = await asyncio.open_connection(sock=right)
+    left.send(b"stream")
+    assert await reader.read(10) == b"stream"
+    writer.close()
+    await writer.wait_closed()
+    left.close()
+
+
+async def test_an_operation_after_its_socket_was_given_to_a_transport(loop, pair):
+    left, right = pair
+    waiter = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    waiter.cancel()
+    await turns(2)
+    reader, writer = await asyncio.open_connection(sock=right)
+    with pytest.raises(RuntimeError, match="is used by transport"):
+        await loop.sock_recv(right, 10)
+    left.send(b"still read")
+    assert await reader.read(10) == b"still read"
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_socket_class_of_the_program(loop):
+    calls = []
+
+    class Socket(socket.socket):
+        def recv(self, *args):
+            calls.append("recv")
+            return super().recv(*args)
+
+        def send(self, data):
+            calls.append(len(data))
+            return super().send(data[:1000])
+
+    with socket.create_server((HOST, 0)) as listener, Socket() as client:
+        client.setblocking(False)
+        await loop.sock_connect(client, listener.getsockname())
+        other, _ = listener.accept()
+        data = bytes(range(250)) * 16
+        sender = asyncio.ensure_future(loop.sock_sendall(client, data))
+        got = b""
+        other.settimeout(10)
+        while len(got) < 4000:
+            await asyncio.sleep(0.001)
+            got += other.recv(4000)
+        await sender
+        assert got == data
+        waiter = asyncio.ensure_future(loop.sock_recv(client, 10))
+        await turns(2)
+        other.send(b"x")
+        assert await waiter == b"x" and calls.count("recv") >= 2
+        other.close()
+
+
+async def test_a_cancelled_accept(loop):
+    with socket.create_server((HOST, 0)) as listener:
+        listener.setblocking(False)
+        accepting = asyncio.ensure_future(loop.sock_accept(listener))
+        await turns(2)
+        accepting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await accepting
+        assert loop.remove_reader(listener) is False
+        with socket.create_connection(listener.getsockname()):
+            connection, _ = await loop.sock_accept(listener)
+            connection.close()
+
+
+async def test_datagrams_that_do_not_fit(loop, tmp_path):
+    path = str(tmp_path / "receiver")
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender,
+    ):
+        receiver.bind(path)
+        for sock in (receiver, sender):
+            sock.setblocking(False)
+        sender.connect(path)
+        count = 0
+        while True:
+            waiter = asyncio.ensure_future(loop.sock_sendto(sender, b"%d" % count, path))
+            await turns(2)
+            count += 1
+            if not waiter.done():
+                break
+        for i in range(count - 1):
+            assert await loop.sock_recvfrom(receiver, 10) == (b"%d" % i, None)
+        assert await waiter == len(str(count - 1))
+        buffer = bytearray(10)
+        assert (await loop.sock_recvfrom_into(receiver, buffer))[0] == len(str(count - 1))
+
+
+def test_a_loop_closed_while_an_operation_waits(new_loop, pair):
+    loop = new_loop()
+    task = loop.create_task(loop.sock_recv(pair[1], 10))
+    loop.run_until_complete(turns(3))
+    task._log_destroy_pending = False
+    loop.close()
+    del task
+    gc.collect()
+
+
+def test_an_exit_in_an_attempt_leaves_the_loop(new_loop):
+    class Interrupted(socket.socket):
+        blocked = True
+
+        def recv(self, *args):
+            if self.blocked:
+                raise BlockingIOError
+            raise KeyboardInterrupt
+
+    loop = new_loop()
+    left, right = socket.socketpair()
+    sock = Interrupted(fileno=right.detach())
+    sock.setblocking(False)
+    task = loop.create_task(loop.sock_recv(sock, 10))
+    loop.run_until_complete(turns(2))
+    sock.blocked = False
+    left.send(b"x")
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(asyncio.wait_for(task, 10))
+    for pending in asyncio.all_tasks(loop):
+        pending.cancel()
+    loop.run_until_complete(turns(3))
+    loop.close()
+    left.close()
+    sock.close()

@@ -38,11 +38,17 @@
     X(_asyncgen_firstiter_hook)                                                                    \
     X(_handle_signal)                                                                              \
     X(_set_coroutine_origin_tracking)                                                              \
+    X(accept)                                                                                      \
     X(call_at)                                                                                     \
+    X(create_future)                                                                               \
     X(_source_traceback)                                                                           \
     X(finalizer)                                                                                   \
     X(fileno)                                                                                      \
     X(firstiter)                                                                                   \
+    X(gettimeout)                                                                                  \
+    X(recv)                                                                                        \
+    X(recv_into)                                                                                   \
+    X(recvfrom_into)                                                                               \
     X(slow_callback_duration)                                                                      \
     X(time)                                                                                        \
     /* net */                                                                                      \

@@ -96,6 +96,7 @@ import_asyncio(PaAsyncio *aio)
         {&aio->future_discard_from_awaited_by, "_asyncio", "future_discard_from_awaited_by", true},
         {&aio->extract_stack, "asyncio.format_helpers", "extract_stack", false},
         {&aio->format_callback_source, "asyncio.format_helpers", "_format_callback_source", false},
+        {&aio->check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", false},
         {&aio->format_handle, "asyncio.base_events", "_format_handle", false},
         {&aio->logger, "asyncio.log", "logger", false},
         {&aio->socket, "socket", "socket", false},

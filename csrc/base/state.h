@@ -59,6 +59,7 @@ typedef struct {
     PyObject *future_discard_from_awaited_by; // 3.14+
     PyObject *extract_stack;                  // asyncio.format_helpers.extract_stack
     PyObject *format_callback_source;         // asyncio.format_helpers._format_callback_source
+    PyObject *check_ssl_socket;               // asyncio.base_events._check_ssl_socket
     PyObject *format_handle;                  // asyncio.base_events._format_handle
     PyObject *logger;                         // asyncio.log.logger
     PyObject *socket;                         // socket.socket
@@ -103,6 +104,7 @@ typedef struct PaState {
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
     PyTypeObject *tls_transport_type;
+    PyTypeObject *socket_operation_type;
 
     PaNames names;
     PaKwnames kwnames;

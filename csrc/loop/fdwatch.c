@@ -2,7 +2,9 @@
  *
  * A descriptor with a callback has one PaFdWatch, which embeds the poll and owns the two Handles.
  * A ready descriptor queues its Handle, so the callback runs in the same batch as everything else
- * that is ready. The watch is closed when both callbacks are gone. */
+ * that is ready. The watch is closed when both callbacks are gone; only socket operations, which come
+ * again and again, leave an idle one: it watches nothing, so that its descriptor may be closed and
+ * used otherwise. */
 #include "loop/poll.h"
 #include "sched/handle.h"
 
@@ -305,6 +307,45 @@ drop_checked(PyObject *self, PyObject *fileobj, int event, bool is_public)
         return NULL;
     }
     return drop(loop, fd, event);
+}
+
+/* ---- for socket operations */
+
+PyObject *
+pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback)
+{
+    PyObject *number = PyLong_FromLong(fd);
+    if (number == NULL) {
+        return NULL;
+    }
+    PyObject *handle = NULL;
+    if (ensure_no_transport(loop, number, fd) == 0 &&
+        ensure_no_stock_transport(loop, number) == 0) {
+        handle = add(loop, fd, event, callback, NULL, 0, NULL);
+    }
+    Py_DECREF(number);
+    return handle;
+}
+
+int
+pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle)
+{
+    PaFdWatch *watch = fd < loop->fds_size ? loop->fds[fd].watch : NULL;
+    if (watch == NULL || *handle_slot(watch, event) != handle) {
+        return 0;
+    }
+    *handle_slot(watch, event) = NULL;
+    pa_poll_watch(&watch->poll, wanted_events(watch));
+    return drop_handle(&handle);
+}
+
+void
+pa_fdwatch_forget(PaLoop *loop, int fd)
+{
+    PaFdWatch *watch = fd < loop->fds_size ? loop->fds[fd].watch : NULL;
+    if (watch != NULL && wanted_events(watch) == 0) {
+        watch_update(loop, watch);
+    }
 }
 
 /* ---- methods */

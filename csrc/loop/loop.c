@@ -448,5 +448,9 @@ pa_loop_init_type(PyObject *module, PaState *st)
     if (st->loop_type == NULL || add_methods(st->loop_type, pa_loop_schedule_methods) < 0) {
         return -1;
     }
-    return add_methods(st->loop_type, pa_loop_fdwatch_methods);
+    if (add_methods(st->loop_type, pa_loop_fdwatch_methods) < 0 ||
+        add_methods(st->loop_type, pa_loop_sock_methods) < 0) {
+        return -1;
+    }
+    return pa_socket_operation_init_type(module, st);
 }

@@ -169,6 +169,15 @@ char *pa_loop_read_buffer(PaLoop *loop);
 /* Drops the callbacks and closes the poll of every watched descriptor. */
 void pa_fdwatch_close_all(PaLoop *loop);
 int pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg);
+/* loop._add_reader(fd, callback) or _add_writer(): event is UV_READABLE or UV_WRITABLE. New
+ * reference to the Handle, NULL with an exception; RuntimeError when a transport uses fd. */
+PyObject *pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback);
+/* Takes back what pa_fdwatch_add() gave, unless another callback has replaced it; the descriptor
+ * stays prepared for the next one. 0 or -1. */
+int pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle);
+/* Forgets what the above has left: fd may be another file by now, or is going to be watched by
+ * others. */
+void pa_fdwatch_forget(PaLoop *loop, int fd);
 
 /* ---- handles: every uv_*_init and every close callback is counted, so that tests see a leak */
 
@@ -190,6 +199,10 @@ int pa_uv_error(int err);
 /* ---- methods of _core.Loop, by file */
 extern PyMethodDef pa_loop_schedule_methods[];
 extern PyMethodDef pa_loop_fdwatch_methods[];
+extern PyMethodDef pa_loop_sock_methods[]; // sockops.c
+
+/* The type behind the loop's sock_*(), sockops.c. 0 or -1. */
+int pa_socket_operation_init_type(PyObject *module, PaState *st);
 
 int pa_loop_init_type(PyObject *module, PaState *st);
 

@@ -64,6 +64,7 @@ pa_poll_open(PaPoll *poll, PaLoop *loop, int fd, PaPollCallback on_ready)
     if (pa_loop_check_fork(loop) < 0) {
         return -1;
     }
+    pa_fdwatch_forget(loop, fd);
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0) {
         PyErr_SetFromErrno(PyExc_OSError);
