@@ -312,7 +312,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         loop.sock_recv().
         """
         got = self._start_recv(sock, n)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future
@@ -325,7 +325,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         Raises as sock_recv(). Stands for asyncio's loop.sock_recv_into().
         """
         got = self._start_recv_into(sock, buf)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future
@@ -338,7 +338,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         Raises as sock_recv(). Stands for asyncio's loop.sock_recvfrom().
         """
         got = self._start_recvfrom(sock, bufsize)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future
@@ -354,7 +354,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         asyncio's loop.sock_recvfrom_into().
         """
         got = self._start_recvfrom_into(sock, buf, nbytes)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future
@@ -368,7 +368,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         asyncio's loop.sock_sendall().
         """
         got = self._start_sendall(sock, data)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return
         try:
             await got.future
@@ -381,7 +381,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         Raises as sock_recv(). Stands for asyncio's loop.sock_sendto().
         """
         got = self._start_sendto(sock, data, address)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future
@@ -394,7 +394,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         Raises as sock_recv(). Stands for asyncio's loop.sock_accept().
         """
         got = self._start_accept(sock)
-        if type(got) is not _SocketOperation:
+        if not isinstance(got, _SocketOperation):
             return got
         try:
             return await got.future

@@ -713,7 +713,7 @@ def connections_open_at_close(new_loop):
     loop.close()
 
 
-# --- datagrams and bare sockets --------------------------------------------------------------------
+# --- datagrams and bare sockets ------------------------------------------------------------------
 
 
 class Datagrams(asyncio.DatagramProtocol):
@@ -756,9 +756,10 @@ async def datagrams():
 async def datagrams_that_wait():
     """Nobody reads: datagrams are queued, and dropped by abort()."""
     loop = asyncio.get_running_loop()
-    with tempfile.TemporaryDirectory() as folder, socket.socket(
-        socket.AF_UNIX, socket.SOCK_DGRAM
-    ) as receiver:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver,
+    ):
         receiver.bind(folder + "/receiver")
         sender, _ = await loop.create_datagram_endpoint(
             Datagrams, remote_addr=folder + "/receiver", family=socket.AF_UNIX
