@@ -619,3 +619,19 @@ def test_a_transport_that_is_never_closed_warns(new_loop):
         gc.collect()
     texts = [str(warning.message) for warning in caught]
     assert any(re.match(r"unclosed transport <.*DatagramTransport fd=\d+>", t) for t in texts)
+
+
+def test_what_was_ready_before_comes_before_a_datagram(same_as_asyncio):
+    async def body(loop):
+        one, two = await endpoint(), await endpoint()
+        order = []
+        two.datagram_received = lambda data, address: order.append(data)
+        await turns(3)
+        for i in range(3):
+            one.transport.sendto(b"%d" % i, address_of(two))
+            loop.call_soon(order.append, i)
+            await until(lambda i=i: len(order) == 2 * i + 2)
+        await closed(one, two)
+        return order
+
+    assert same_as_asyncio(body) == [0, b"0", 1, b"1", 2, b"2"]

@@ -79,9 +79,10 @@ dispatch_in_context(PaTransport *t, int events)
     return result;
 }
 
-/* In debug mode the same goes through a Handle, like asyncio's: a slow protocol is logged. */
+/* The same through Handles, like asyncio's: queued behind what is ready, or run at once and timed, so
+ * that debug mode logs a slow protocol. */
 static int
-dispatch_timed(PaTransport *t, int events)
+dispatch_by_handle(PaTransport *t, int events)
 {
     PaNames *names = &pa_transport_state(t)->names;
     const struct {
@@ -97,7 +98,15 @@ dispatch_timed(PaTransport *t, int events)
         PyObject *method = PyObject_GetAttr((PyObject *)t, steps[i].method);
         PyObject *handle =
             method == NULL ? NULL : pa_handle_new(sched, method, NULL, 0, t->read_context);
-        result = handle == NULL ? -1 : pa_sched_run_timed(sched, handle);
+        if (handle == NULL) {
+            result = -1;
+        }
+        else if (t->io->queued) {
+            result = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
+        }
+        else {
+            result = pa_sched_run_timed(sched, handle);
+        }
         Py_XDECREF(method);
         Py_XDECREF(handle);
     }
@@ -113,7 +122,8 @@ on_ready(PaPoll *poll, int events)
         events = UV_READABLE | UV_WRITABLE; /* the system calls will say EBADF */
     }
     Py_INCREF(t);
-    int result = loop->sched.debug ? dispatch_timed(t, events) : dispatch_in_context(t, events);
+    int result = loop->sched.debug || t->io->queued ? dispatch_by_handle(t, events)
+                                                    : dispatch_in_context(t, events);
     if (result < 0) {
         pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
     }
@@ -237,7 +247,7 @@ abandon(PaTransport *t)
     PyErr_SetRaisedException(exc);
 }
 
-static const PaTransportIo stream_io = {pa_transport_read_ready, pa_transport_write_ready};
+static const PaTransportIo stream_io = {pa_transport_read_ready, pa_transport_write_ready, false};
 
 static PaTransport *
 transport_alloc(PyTypeObject *type, const PaTransportIo *io, PaLoop *loop, int fd,
