@@ -64,15 +64,18 @@ def reactions(**by_event: st.SearchStrategy[Body]) -> st.SearchStrategy[Reaction
     return st.builds(Reactions, **by_event, keep_open=st.booleans(), limit=st.integers(1, 2))
 
 
+# Each manner: the bodies of steps, the reactions, and the operations for connection_made().
+#
 # Ends that answer what comes in. One that ends the connection does nothing else in that step, so
 # that nothing is on its way then.
 ANSWERING = (
     bodies(WRITE | LOOK, LOOK) | bodies(WRITE | LOOK, LOOK) | END.map(lambda end: (end,)),
     reactions(
-        data=tuples(WRITE | LOOK | RAISE, 2),
+        data=tuples(WRITE | LOOK, 2),
         eof=tuples(WRITE | LOOK, 2),
         lost=tuples(WRITE | LOOK | RAISE, 2),
     ),
+    WRITE | LOOK | RAISE,
 )
 # Ends that do not answer, but end the connection at any point.
 ENDING_ANYWHERE = (
@@ -82,6 +85,7 @@ ENDING_ANYWHERE = (
         eof=tuples(LOOK | END | RAISE, 2),
         lost=tuples(LOOK | END | WRITE, 2),
     ),
+    WRITE | LOOK | END | RAISE,
 )
 # Writes that fill the socket. What had arrived when somebody aborts is the kernel's secret.
 FILLING = (
@@ -92,6 +96,7 @@ FILLING = (
         resume=tuples(WRITE, 2),
         lost=tuples(LOOK, 2),
     ),
+    WRITE | LOOK,
 )
 
 
@@ -100,9 +105,9 @@ def connection_programs(draw: st.DrawFn) -> Connection:
     """Programs of two protocols."""
     kind = draw(st.sampled_from(["pair", "pair", "unix", "tcp"]))
     manners = [ANSWERING, ENDING_ANYWHERE] + ([FILLING] if kind != "tcp" else [])
-    body, reaction = draw(st.sampled_from(manners))
+    body, reaction, first = draw(st.sampled_from(manners))
     a, b = draw(reaction), draw(reaction)
-    made = draw(tuples(WRITE | LOOK | END | RAISE, 2))
+    made = draw(tuples(first, 2))
     if draw(st.booleans()):  # one of them: which end is made first is open
         a = dataclasses.replace(a, made=made)
     else:

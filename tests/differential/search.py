@@ -18,6 +18,7 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import Flaky
 
 import pyasync
 
@@ -66,10 +67,11 @@ def search(
     """Run up to `count` programs of a family made from the seed `number`.
 
     Returns how many ran before the first difference, and that difference, the smallest that
-    hypothesis finds. `before` is called with each program before it runs.
+    hypothesis finds; one that comes and goes, as it came last. `before` is called with each
+    program before it runs.
     """
     ran = 0
-    differed = False
+    found: Difference | None = None
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
 
     @seed(number)
@@ -84,19 +86,21 @@ def search(
     )
     @given(drawn(family))
     def test(example: Drawn) -> None:
-        nonlocal ran, differed
+        nonlocal ran, found
         program = example.program
         before(program)
         difference = compare(program, subject)
-        ran += not differed
+        ran += found is None
         if difference is not None:
-            differed = True
+            found = difference
             raise difference
 
     try:
         test()
     except Difference as difference:
         return ran, difference
+    except Flaky:
+        return ran, found
     return ran, None
 
 
