@@ -177,7 +177,8 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
-        **timeouts: float | None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport:
         """Turn a connection into a TLS one; return the transport that protocol uses from then on.
 
@@ -186,7 +187,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         handshake. Raises TypeError for another context or a transport that cannot, and what ends
         the handshake: ssl.SSLError, ConnectionError. Stands for asyncio's loop.start_tls().
         """
-        _check_start_tls(transport, sslcontext, **timeouts)
+        _check_start_tls(transport, sslcontext)
         waiter = self.create_future()
         tls = _TlsProtocol(
             self,
@@ -196,7 +197,8 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
             server_side,
             server_hostname,
             call_connection_made=False,
-            **timeouts,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         transport.pause_reading()  # nothing is received before the handshake has begun
         transport.set_protocol(tls)
@@ -493,13 +495,7 @@ class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes call
         return True
 
 
-def _check_start_tls(
-    transport: Any,
-    sslcontext: Any,
-    *,
-    ssl_handshake_timeout: float | None = None,
-    ssl_shutdown_timeout: float | None = None,
-) -> None:
+def _check_start_tls(transport: Any, sslcontext: Any) -> None:
     """Raise TypeError, as asyncio does, unless start_tls() can work with its arguments."""
     import ssl
 
