@@ -4,6 +4,7 @@ Also futures, the place for a result that some other code will bring.
 """
 
 import asyncio
+from typing import Any
 
 import pyasync
 
@@ -13,7 +14,7 @@ async def divide(a: float, b: float) -> float:
     return a / b
 
 
-def report(task: asyncio.Task[float]) -> None:
+def report(task: asyncio.Task[Any]) -> None:
     """A callback: the loop calls it with the task as soon as the task has ended."""
     if task.cancelled():
         print(f"callback: {task.get_name()} was cancelled")

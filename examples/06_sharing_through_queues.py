@@ -5,8 +5,10 @@ import threading
 
 import pyasync
 
+Result = tuple[str, int, int]  # who computed it, the number, its square
 
-async def square(name: str, jobs: asyncio.Queue[int], results: asyncio.Queue) -> None:
+
+async def square(name: str, jobs: asyncio.Queue[int], results: asyncio.Queue[Result]) -> None:
     while True:
         number = await jobs.get()  # waits while the queue is empty
         await asyncio.sleep(0.01)  # the work
@@ -17,7 +19,7 @@ async def square(name: str, jobs: asyncio.Queue[int], results: asyncio.Queue) ->
 async def shared_by_tasks() -> None:
     """Three workers take from one queue; every job goes to exactly one of them."""
     jobs: asyncio.Queue[int] = asyncio.Queue()
-    results: asyncio.Queue[tuple[str, int, int]] = asyncio.Queue()
+    results: asyncio.Queue[Result] = asyncio.Queue()
     for number in range(1, 10):
         jobs.put_nowait(number)
     workers = [asyncio.create_task(square(name, jobs, results)) for name in ("A", "B", "C")]
@@ -32,7 +34,8 @@ async def shared_by_tasks() -> None:
 
 async def in_another_order() -> None:
     """The same methods, another order: the smallest first, or the newest first."""
-    for queue in (asyncio.PriorityQueue(), asyncio.LifoQueue()):
+    queues: list[asyncio.Queue[int]] = [asyncio.PriorityQueue(), asyncio.LifoQueue()]
+    for queue in queues:
         for item in (3, 1, 2):
             queue.put_nowait(item)
         print(type(queue).__name__ + ":", [await queue.get() for _ in range(3)])

@@ -4,14 +4,14 @@ Both are pulled: nothing is made or read before the consumer asks, so memory sta
 """
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import aclosing
 
 import pyasync
 from pyasync import flow
 
 
-async def countdown(start: int) -> AsyncIterator[int]:
+async def countdown(start: int) -> AsyncGenerator[int, None]:
     try:
         for number in range(start, 0, -1):
             await asyncio.sleep(0.001)

@@ -7,6 +7,7 @@ pages that link to each other, some of which fail at first, and images that fail
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -76,7 +77,7 @@ class Crawler:
         # Pages that ask for the same author at the same time share one request.
         self.flights = flow.SingleFlight()
 
-    async def get(self, path: str) -> dict:
+    async def get(self, path: str) -> Any:
         async with self.limiter, self.session.get(path) as response:
             response.raise_for_status()
             return await response.json()
