@@ -501,3 +501,18 @@ def test_an_exit_in_an_attempt_leaves_the_loop(new_loop):
     loop.close()
     left.close()
     sock.close()
+
+
+async def test_a_descriptor_that_is_a_regular_file_by_now(loop, tmp_path):
+    left, right = socket.socketpair()
+    right.setblocking(False)
+    waiter = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    left.send(b"x")
+    assert await waiter == b"x"
+    number = right.fileno()
+    right.close()
+    with left, (tmp_path / "file").open("wb") as file:
+        assert file.fileno() == number
+        with pytest.raises(PermissionError):
+            loop.add_reader(file, lambda: None)

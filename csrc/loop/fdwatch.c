@@ -289,6 +289,7 @@ add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, 
                                  ensure_no_stock_transport(loop, args[0]) < 0))) {
         return NULL;
     }
+    pa_fdwatch_forget(loop, fd); /* what it is now may be no file that can be watched */
     PyObject *handle = add(loop, fd, event, args[1], args + 2, nargs - 2, context);
     if (handle != NULL && is_public) {
         Py_DECREF(handle);
