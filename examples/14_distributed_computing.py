@@ -76,7 +76,9 @@ async def compute(client: distributed.Client, processes: list[asyncio.subprocess
 
 
 async def main() -> None:
-    async with distributed.Scheduler(host="127.0.0.1", port=0, dashboard=False) as scheduler:
+    # Port 0 is any that is free.
+    options = {"host": "127.0.0.1", "port": 0, "dashboard_address": "127.0.0.1:0"}
+    async with distributed.Scheduler(**options, dashboard=False) as scheduler:
         assert isinstance(scheduler.loop.asyncio_loop, pyasync.Loop)
         processes = [
             await asyncio.create_subprocess_exec(
