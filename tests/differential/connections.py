@@ -196,7 +196,7 @@ class End:
         return value if known else type(value).__name__
 
     def call_soon(self, body: Body) -> None:
-        self.link.loop.call_soon(self.run, body)
+        self.link.loop.call_soon(self.run, body, "later")
 
     # ---- the end of the operations
 

@@ -27,6 +27,7 @@ from .trace import Trace
 # while before a write is tried.
 GONE = re.compile(r"(BrokenPipe|ConnectionReset)Error\('\[Errno (32|104)\][^']*'\)")
 
+LANES = ("main", "flow", "answers", "later")
 PATIENCE = 400  # looks at the connection until it must have settled
 QUIET = {"pair": 2, "unix": 2, "tcp": 4}  # looks that must find nothing new
 LOOK_SECONDS = 0.0005
@@ -45,13 +46,14 @@ class Log:
 
     "main" has what happened. "flow" has pause_writing() and resume_writing(), whose place among
     the data that comes in is open; "answers" what a protocol did when data came, because it may
-    come in more or fewer pieces.
+    come in more or fewer pieces; "later" what was done in the next turn, before or after the events
+    of its poll.
     """
 
     def __init__(self, trace: Trace, name: str) -> None:
         self.trace = trace
         self.name = name
-        self.lanes: dict[str, list[str]] = {"main": [], "flow": [], "answers": []}
+        self.lanes: dict[str, list[str]] = {name: [] for name in LANES}
         self.events = 0
         self._data: list[int] | None = None
 

@@ -48,13 +48,16 @@ EXCEPTIONS = {
 
 
 class Evil:
-    """A callable equal to everything, which drops the callbacks of the future it sits on."""
+    """A callable that changes the callbacks of the future it sits on when it is compared."""
 
     def __init__(self, future: Any) -> None:
         self.future = future
+        self.armed = True
 
     def __eq__(self, other: object) -> bool:
-        self.future.remove_done_callback(None)
+        if self.armed:  # once, not until the stack ends
+            self.armed = False
+            self.future.remove_done_callback(None)
         return False
 
     def __call__(self, future: Any) -> None:
