@@ -179,7 +179,6 @@ def run_link(
     if str(LARGE) in repr(program):
         trace.same.append((GONE, "OSError(the peer is gone)"))
     gc.disable()
-    gc.freeze()
     try:
         with trace.watching():
             loop = factory()
@@ -196,6 +195,5 @@ def run_link(
             with trace.sorted_section():
                 gc.collect()
     finally:
-        gc.unfreeze()
         gc.enable()
     return trace.lines

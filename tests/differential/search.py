@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import gc
 import json
 import subprocess
 import sys
@@ -112,6 +113,8 @@ def work(family: str, count: int, number: int, loop: str, journal: Path) -> None
         faulthandler.dump_traceback_later(HANG_SECONDS, exit=True)
 
     faulthandler.enable()
+    gc.collect()
+    gc.freeze()  # once: what pyasync keeps for reuse must not be frozen between programs
     result = Result(0, [])
     ran, difference = search(family, count, number, LOOPS[loop], before=before)
     faulthandler.cancel_dump_traceback_later()
