@@ -74,7 +74,6 @@ typedef struct {
 typedef struct {
     PyObject *MemoryBIO;
     PyObject *SSLObject;
-    PyObject *create_default_context;
     PyObject *SSLError;
     PyObject *SSLWantReadError;
     PyObject *SSLSyscallError;

@@ -264,7 +264,6 @@ import_ssl(PaState *st)
     } wanted[] = {
         {&ssl->MemoryBIO, "MemoryBIO"},
         {&ssl->SSLObject, "SSLObject"},
-        {&ssl->create_default_context, "create_default_context"},
         {&ssl->SSLError, "SSLError"},
         {&ssl->SSLWantReadError, "SSLWantReadError"},
         {&ssl->SSLSyscallError, "SSLSyscallError"},
@@ -298,7 +297,7 @@ check_timeout(PaState *st, PyObject *given, const char *name, const char *consta
 
 /* The context given, or a new one of the default settings for a client. New reference. */
 static PyObject *
-choose_context(PaState *st, PyObject *given, bool server_side, bool named)
+choose_context(PyObject *given, bool server_side, bool named)
 {
     int truth = PyObject_IsTrue(given);
     if (truth != 0) {
@@ -308,7 +307,11 @@ choose_context(PaState *st, PyObject *given, bool server_side, bool named)
         PyErr_SetString(PyExc_ValueError, "Server side SSL needs a valid SSLContext");
         return NULL;
     }
-    PyObject *context = PyObject_CallNoArgs(st->ssl.create_default_context);
+    /* looked up now, as asyncio does: programs put their own default in its place */
+    PyObject *module = PyImport_ImportModule("ssl");
+    PyObject *context =
+        module == NULL ? NULL : PyObject_CallMethod(module, "create_default_context", NULL);
+    Py_XDECREF(module);
     if (context != NULL && !named &&
         PyObject_SetAttrString(context, "check_hostname", Py_False) < 0) {
         Py_CLEAR(context);
@@ -358,7 +361,7 @@ set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname
     if (named < 0) {
         return -1;
     }
-    tls->sslcontext = choose_context(st, given_context, server_side, named);
+    tls->sslcontext = choose_context(given_context, server_side, named);
     if (tls->sslcontext == NULL) {
         return -1;
     }
@@ -662,6 +665,7 @@ static PyMemberDef tls_members[] = {
     {"_incoming", T_OBJECT, FIELD(incoming), READONLY, NULL},
     {"_outgoing", T_OBJECT, FIELD(outgoing), READONLY, NULL},
     {"_extra", T_OBJECT, FIELD(extra), READONLY, NULL},
+    {"_app_reading_paused", T_BOOL, FIELD(app_reading_paused), READONLY, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 
