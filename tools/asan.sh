@@ -31,7 +31,7 @@ under_asan() {
 status=0
 # The tests of the tools and of pyasync.flow, which is Python on asyncio's public API, have no
 # business with the extension module, and are slow here; the examples have to end in time.
-left_out=(--ignore=tests/flow)
+left_out=(--ignore=tests/flow --ignore=tests/differential)
 for name in build cpython_runner examples load_generator pytest_plugin refleaks; do
     left_out+=(--ignore="tests/test_$name.py")
 done
