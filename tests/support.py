@@ -23,7 +23,11 @@ LOOP_SOURCES = {
     "pyasync": "import pyasync; new_loop = pyasync.new_event_loop",
 }
 
-PRELUDE = "import asyncio, gc, os, signal, socket, sys, threading, time, warnings, weakref\n"
+# Ctrl-C works in a snippet although tests in the background of a shell inherit that it is ignored.
+PRELUDE = (
+    "import asyncio, gc, os, signal, socket, sys, threading, time, warnings, weakref\n"
+    "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+)
 
 HOST = "127.0.0.1"
 
