@@ -14,6 +14,7 @@ import gc
 import inspect
 import itertools
 import math
+import re
 import sys
 import types
 import weakref
@@ -27,6 +28,7 @@ from .sync_operations import SyncOperations
 from .trace import Trace
 
 CLEANUP_TURNS = 60
+_EXIT = re.compile(r"^ *\d+ \w+ raised (KeyboardInterrupt|SystemExit)")
 
 
 class Interpreter(SyncOperations, AsyncOperations):
@@ -271,7 +273,16 @@ def run_scheduling(program: Scheduling, factory: Callable[[], Loop]) -> list[str
                 gc.collect()
     finally:
         gc.enable()
-    return trace.lines
+    return _without_lifetimes(trace.lines)
+
+
+def _without_lifetimes(lines: list[str]) -> list[str]:
+    """The lines; after an exit those about lost exceptions last. In asyncio the traceback of a
+    KeyboardInterrupt or SystemExit keeps the objects of its frames alive, in C there are none."""
+    if not any(_EXIT.search(line) for line in lines):
+        return lines
+    lost = [line for line in lines if "exception was never retrieved" in line]
+    return [line for line in lines if line not in lost] + sorted(line[5:] for line in lost)
 
 
 def _run(program: Scheduling, factory: Callable[[], Loop], trace: Trace) -> None:

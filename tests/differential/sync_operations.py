@@ -230,8 +230,8 @@ class SyncOperations:
 
     def task_stack(self, who: str, index: int) -> Any:
         task = self.task(index)
-        if task is None or task is asyncio.current_task():
-            return "none"  # the stack of the current task goes on through the loop's own frames
+        if task is None or (not task.done() and getattr(task.get_coro(), "cr_running", False)):
+            return "none"  # the stack of a task that runs goes on through the loop's own frames
         return [frame.f_code.co_name for frame in task.get_stack()]
 
     def forget_task(self, who: str, index: int) -> None:
