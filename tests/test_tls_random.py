@@ -143,7 +143,7 @@ async def connection(contexts, seed):
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, GROUP))
-async def test_random_connections(loop, contexts, asyncio_log, first):
+async def test_random_connections(loop_name, loop, contexts, asyncio_log, first):
     for seed in range(first, first + GROUP):
         try:
             await connection(contexts, seed)
@@ -151,5 +151,7 @@ async def test_random_connections(loop, contexts, asyncio_log, first):
             raise AssertionError(f"seed {seed}") from exc
     await asyncio.sleep(0.01)
     texts = asyncio_log.take()
-    allowed = "SSL connection is closed", "socket.send() raised exception."
-    assert [text for text in texts if not str(text).startswith(allowed)] == []
+    allowed = ["SSL connection is closed", "socket.send() raised exception."]
+    if loop_name == "asyncio":  # resumes, in a callback, a connection that is lost by then
+        allowed.append("Exception in callback SSLProtocol._resume_reading")
+    assert [text for text in texts if not str(text).startswith(tuple(allowed))] == []
