@@ -158,8 +158,8 @@ class End:
         self.transport.write("text")
 
     def writelines(self, sizes: tuple[int, ...]) -> None:
-        if (3, 12) <= sys.version_info < (3, 14) and self.transport.is_closing():
-            return  # asyncio's raises a TypeError from inside once the connection is lost
+        if sys.version_info >= (3, 12) and self.transport.is_closing():
+            return  # asyncio's fails from inside when the connection is lost meanwhile
         lines = [self.next_bytes(size) for size in sizes]
         self.transport.writelines([line for line in lines if line])
 

@@ -65,7 +65,7 @@ class StreamEnd:
         self.writer.write(self.next_bytes(size))
 
     async def writelines(self, sizes: tuple[int, ...]) -> None:
-        if (3, 12) <= sys.version_info < (3, 14) and self.writer.is_closing():
+        if sys.version_info >= (3, 12) and self.writer.is_closing():
             return  # see connections.py
         lines = [self.next_bytes(size) for size in sizes]
         self.writer.writelines([line for line in lines if line])
