@@ -76,7 +76,7 @@ close_uv(PaLoop *loop)
         (void)uv_loop_fork(&loop->uv);
     }
     for (PaMember *member = loop->members; member != NULL; member = member->next) {
-        member->loop_closing(member);
+        member->kind->loop_closing(member);
     }
     pa_fdwatch_close_all(loop);
     close_signals(loop);
@@ -105,6 +105,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     }
     loop->sched.st = st;
     loop->sched.loop = (PyObject *)loop;
+    loop->sched.run_ready = pa_loop_run_ready;
     loop->pid = (long)getpid();
     loop->signal_fds[0] = loop->signal_fds[1] = -1;
     loop->batches_per_poll = 1;

@@ -19,6 +19,16 @@ typedef struct PaFdWatch PaFdWatch; // loop/fdwatch.c
  * every subclass: _extra, _high_water, _loop, _low_water, _protocol_paused. */
 #define PA_ASYNCIO_SLOTS 5
 
+/* What a type of member does for the loop. */
+typedef struct {
+    /* Its turn has come in the batch, after pa_loop_queue_member(). Errors are its own to report,
+     * exits to be kept (pa_loop_callback_failed). */
+    void (*ready)(PaMember *member);
+    /* The loop is being closed: uv_close() the handle, forget the loop's services. Python code
+     * may not be called. */
+    void (*loop_closing)(PaMember *member);
+} PaMemberKind;
+
 /* The head of every object that embeds a libuv handle (transports, listeners). From the moment
  * its handle is open until the handle's close callback it is linked into loop->members, and the
  * loop owns one reference to it. */
@@ -28,9 +38,7 @@ struct PaMember {
     PaLoop *loop;                              // owned
     PaMember *previous, *next;
     bool linked;
-    /* The loop is being closed: uv_close() the handle, forget the loop's services. Python code
-     * may not be called. */
-    void (*loop_closing)(PaMember *member);
+    const PaMemberKind *kind;
 };
 
 /* What the loop knows of one file descriptor. */
@@ -45,7 +53,7 @@ struct PaLoop {
 
     PyObject *weakrefs;
     PyObject *task_factory;       // owned or NULL
-    PyObject *pending_exit;       // owned: KeyboardInterrupt, SystemExit raised inside uv_run()
+    PyObject *pending_exit;       // owned: KeyboardInterrupt, SystemExit that I/O callbacks raised
     PyObject *old_asyncgen_hooks; // owned: sys.get_asyncgen_hooks() of before run_forever()
     PyObject *old_wakeup_fd;      // owned: what set_wakeup_fd() replaced, NULL when not armed
     bool time_overridden;         // a subclass or the instance brings its own time() ...
@@ -67,6 +75,7 @@ struct PaLoop {
     PyThreadState *released; // the thread state while the GIL is released around polling
 
     /* adaptive polling, run.c */
+    int vain_polls;        // polls in a row that found nothing while something was ready
     int batches_per_poll;  // 1 to 16
     int batches_left;      // batches still to run before the next poll
     int batches_unclocked; // of these, the next that need no look at the clock
@@ -99,6 +108,9 @@ void pa_loop_enter(PaLoop *loop);
 /* The same for close callbacks: a failure to leave the current task is not reported. */
 void pa_loop_enter_quietly(PaLoop *loop);
 
+/* Raises the exit that was kept, if any. 0 or -1. */
+int pa_loop_raise_kept_exit(PaLoop *loop);
+
 /* The raised exception is to end run_forever(). Clears it. */
 void pa_loop_keep_exit(PaLoop *loop);
 
@@ -111,7 +123,7 @@ void pa_loop_callback_failed(PaLoop *loop, const char *message);
 static inline void
 pa_loop_poll_soon(PaLoop *loop)
 {
-    loop->batches_per_poll = 1;
+    loop->vain_polls = 0;
     loop->batches_left = 0;
 }
 
@@ -159,6 +171,8 @@ void pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *
 void pa_loop_link(PaLoop *loop, PaMember *member);
 /* To be called when the handle's close callback has run: drops that reference; member may die. */
 void pa_loop_unlink(PaMember *member);
+/* Runs a member's entry of the ready ring. 0, or -1 with an exit raised. */
+int pa_loop_run_ready(PyObject *member);
 /* The slot of fd (grown as needed), NULL with MemoryError. Valid until the next call. */
 PaFdSlot *pa_loop_fd_slot(PaLoop *loop, int fd);
 /* The shared read buffer, NULL with MemoryError. */

@@ -36,6 +36,14 @@ pa_loop_unlink(PaMember *member)
     Py_DECREF(member);
 }
 
+int
+pa_loop_run_ready(PyObject *op)
+{
+    PaMember *member = (PaMember *)op;
+    member->kind->ready(member);
+    return pa_loop_raise_kept_exit(member->loop);
+}
+
 PaFdSlot *
 pa_loop_fd_slot(PaLoop *loop, int fd)
 {

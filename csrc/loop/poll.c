@@ -82,7 +82,7 @@ pa_poll_open(PaPoll *poll, PaLoop *loop, int fd, PaPollCallback on_ready)
     poll->on_ready = on_ready;
     poll->on_closed = NULL;
     poll->fd = fd;
-    poll->events = 0;
+    poll->events = poll->fired = 0;
     poll->changed = false;
     pa_loop_handle_opened(loop);
     return 0;
@@ -97,13 +97,26 @@ pa_poll_watch(PaPoll *poll, int events)
     if (poll->events != 0) {
         uv_poll_stop(&poll->uv);
     }
-    poll->events = events;
+    poll->events = (short)events;
+    poll->fired &= (short)(events | PA_POLL_GONE);
     if (events == 0) {
         forget_change(poll);
         return;
     }
     uv_poll_start(&poll->uv, events, poll_event);
     note_change(poll);
+}
+
+void
+pa_poll_queue(PaPoll *poll, PaMember *owner, int events)
+{
+    bool queued = poll->fired != 0;
+    poll->fired |= (short)events;
+    if (!queued &&
+        pa_ring_push(&poll->loop->sched.ring, PA_ENTRY_READY, (PyObject *)owner, NULL) < 0) {
+        poll->fired = 0; // the next poll reports it again
+        pa_loop_callback_failed(poll->loop, "Cannot queue a socket's events");
+    }
 }
 
 static void
@@ -120,7 +133,7 @@ void
 pa_poll_close(PaPoll *poll, PaPollClosed on_closed)
 {
     forget_change(poll);
-    poll->events = 0;
+    poll->events = poll->fired = 0;
     poll->on_closed = on_closed;
     uv_close((uv_handle_t *)&poll->uv, poll_closed);
 }

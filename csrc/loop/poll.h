@@ -7,6 +7,10 @@
  * its owner told by a callback with PA_POLL_GONE. Changing the mask of an active poll stops it
  * first, so that libuv always adds and never modifies a registration that may have gone.
  *
+ * A transport or listener does not act inside the poll: it takes its place in the ready ring
+ * (pa_poll_queue), behind what was ready before and ahead of due timers, as asyncio's reader and
+ * writer handles do. An event that is no longer watched when its turn comes is dropped.
+ *
  * Embedded in its owner; open from pa_poll_open() to the close callback. */
 #ifndef PA_LOOP_POLL_H
 #define PA_LOOP_POLL_H
@@ -30,7 +34,8 @@ struct PaPoll {
     PaPollClosed on_closed;
     PaPoll *next_changed, *previous_changed;
     int fd;
-    int events; // watched now
+    short events; // watched now
+    short fired;  // of these, what its owner in the ready ring has still to act on
     bool changed;
 };
 
@@ -44,6 +49,18 @@ void pa_poll_watch(PaPoll *poll, int events);
 /* Stops and closes. on_closed runs in a later turn (or in loop.close()), with the GIL; the memory
  * must live until then. */
 void pa_poll_close(PaPoll *poll, PaPollClosed on_closed);
+
+/* The owner's kind->ready() runs in the next batch, once for all events until then. */
+void pa_poll_queue(PaPoll *poll, PaMember *owner, int events);
+
+/* The queued events that still are to be acted on, which are so no longer. May be 0. */
+static inline int
+pa_poll_take(PaPoll *poll)
+{
+    int fired = poll->fired;
+    poll->fired = 0;
+    return fired;
+}
 
 /* Called before every poll. */
 void pa_poll_flush_changes(PaLoop *loop);

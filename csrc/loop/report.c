@@ -4,7 +4,7 @@
 
 #include <errno.h>
 
-/* What is to end run_forever() waits here until uv_run() has returned; the first one wins. */
+/* What is to end run_forever() waits here until the I/O callback has returned; the first one wins. */
 static void
 keep_exit_steal(PaLoop *loop, PyObject *exc)
 {
@@ -14,6 +14,18 @@ keep_exit_steal(PaLoop *loop, PyObject *exc)
     else {
         Py_DECREF(exc);
     }
+}
+
+int
+pa_loop_raise_kept_exit(PaLoop *loop)
+{
+    if (loop->pending_exit == NULL) {
+        return 0;
+    }
+    PyObject *exc = loop->pending_exit;
+    loop->pending_exit = NULL;
+    PyErr_SetRaisedException(exc);
+    return -1;
 }
 
 void

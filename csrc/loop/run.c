@@ -1,13 +1,14 @@
 /* loop/run.c: run_forever(), the turn, and the poll.
  *
  * One turn is: flush what transports wrote; poll libuv (not blocking if anything is ready); queue
- * due timers; run a ready batch. I/O callbacks run inside the poll, add_reader() callbacks and
- * timers join the batch, as in asyncio.
+ * due timers; run a ready batch. What the poll finds (transports, listeners, add_reader()
+ * callbacks) and then the timers join the batch behind what was ready, as in asyncio.
  *
- * Adaptive polling: a poll with nothing to report costs more than a task step. So when polls come
- * back empty while the ring keeps filling, up to MAX_BATCHES batches run between polls, for no
- * longer than MAX_SKIP_SECONDS of wall time, and one again at the first I/O event, new watcher or
- * write. Timers are looked at in every turn all the same.
+ * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
+ * polls have come back empty while the ring kept filling, 2, 4 and then 8 and 16 batches
+ * (MAX_BATCHES) run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at
+ * the first I/O event, new watcher or write. What I/O events made ready runs without a poll in between. Timers are looked at in every
+ * turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first libuv
  * callback that needs Python takes it back (pa_loop_enter). */
@@ -17,6 +18,7 @@
 #include <math.h>
 #include <unistd.h>
 
+#define PATIENCE              4
 #define MAX_BATCHES           16
 #define MAX_SKIP_SECONDS      50e-6
 #define SHORT_BATCHES_SECONDS 8e-6          // one to four batches together
@@ -70,7 +72,7 @@ poll(PaLoop *loop, double seconds)
         pa_poll_flush_changes(loop);
     }
     loop->io_seen = false;
-    if (seconds <= 0) {
+    if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
         return;
     }
@@ -87,19 +89,6 @@ poll(PaLoop *loop, double seconds)
     if (timed) {
         uv_timer_stop(&loop->timer);
     }
-}
-
-/* Raises an exit that a libuv callback kept. 0 or -1. */
-static int
-raise_pending_exit(PaLoop *loop)
-{
-    if (loop->pending_exit == NULL) {
-        return 0;
-    }
-    PyObject *exc = loop->pending_exit;
-    loop->pending_exit = NULL;
-    PyErr_SetRaisedException(exc);
-    return -1;
 }
 
 /* Before Python code that belongs to no task runs between batches. */
@@ -120,6 +109,15 @@ flush(PaLoop *loop)
     }
 }
 
+/* After a poll that is not counted as one in vain. When it found something, the turn for what that
+ * made ready goes without a poll. */
+static void
+poll_was_due(PaLoop *loop)
+{
+    loop->vain_polls = 0;
+    loop->batches_left = loop->batches_unclocked = loop->io_seen;
+}
+
 /* Nothing is ready: sleep until an event, a timer or another thread. */
 static int
 poll_blocking(PaLoop *loop)
@@ -137,7 +135,7 @@ poll_blocking(PaLoop *loop)
         seconds = timers->entries[0].when - now;
     }
     poll(loop, seconds);
-    pa_loop_poll_soon(loop);
+    poll_was_due(loop);
     return 0;
 }
 
@@ -171,7 +169,12 @@ poll_ready(PaLoop *loop)
     }
     poll(loop, 0);
     if (loop->io_seen) {
-        pa_loop_poll_soon(loop);
+        poll_was_due(loop);
+        return;
+    }
+    if (loop->vain_polls < PATIENCE) {
+        loop->vain_polls++;
+        loop->batches_per_poll = 1;
         return;
     }
     if (loop->batches_per_poll < MAX_BATCHES) {
@@ -209,7 +212,7 @@ turn(PaLoop *loop)
     else {
         poll_ready(loop);
     }
-    if (err < 0 || raise_pending_exit(loop) < 0 || queue_due_timers(loop) < 0) {
+    if (err < 0 || pa_loop_raise_kept_exit(loop) < 0 || queue_due_timers(loop) < 0) {
         return -1;
     }
     return pa_sched_run_batch(&loop->sched);
@@ -366,7 +369,7 @@ pa_loop_run_forever(PyObject *self, PyObject *Py_UNUSED(ignored))
     flush(loop); // what the last batch wrote leaves before the loop stops
     PyErr_SetRaisedException(raised);
     if (err == 0) {
-        err = raise_pending_exit(loop);
+        err = pa_loop_raise_kept_exit(loop);
     }
     clean_up(loop);
     if (err < 0) {

@@ -258,7 +258,16 @@ on_ready(PaPoll *poll, int events)
     if (events & PA_POLL_GONE) {
         return; /* closed behind the server's back: nothing to accept, nobody to tell */
     }
-    Py_INCREF(self);
+    pa_poll_queue(poll, &self->member, events);
+}
+
+static void
+accept_connections(PaMember *member)
+{
+    PaListener *self = (PaListener *)member;
+    if (pa_poll_take(&self->poll) == 0) {
+        return;
+    }
     for (int i = 0; i <= self->backlog && self->open; i++) {
         PaAddr peer;
         socklen_t length;
@@ -270,7 +279,6 @@ on_ready(PaPoll *poll, int events)
             break;
         }
     }
-    Py_DECREF(self);
 }
 
 /* ---- the object */
@@ -291,6 +299,8 @@ loop_closing(PaMember *member)
     }
 }
 
+static const PaMemberKind listener_kind = {accept_connections, loop_closing};
+
 static int
 start(PaListener *self)
 {
@@ -304,7 +314,7 @@ start(PaListener *self)
         return -1;
     }
     self->open = true;
-    self->member.loop_closing = loop_closing;
+    self->member.kind = &listener_kind;
     pa_loop_link(loop, &self->member);
     pa_poll_watch(&self->poll, UV_READABLE);
     return 0;

@@ -79,8 +79,7 @@ dispatch_in_context(PaTransport *t, int events)
     return result;
 }
 
-/* The same through Handles, like asyncio's: queued behind what is ready, or run at once and timed, so
- * that debug mode logs a slow protocol. */
+/* The same through Handles, like asyncio's, so that debug mode logs a slow protocol. */
 static int
 dispatch_by_handle(PaTransport *t, int events)
 {
@@ -98,15 +97,7 @@ dispatch_by_handle(PaTransport *t, int events)
         PyObject *method = PyObject_GetAttr((PyObject *)t, steps[i].method);
         PyObject *handle =
             method == NULL ? NULL : pa_handle_new(sched, method, NULL, 0, t->read_context);
-        if (handle == NULL) {
-            result = -1;
-        }
-        else if (t->io->queued) {
-            result = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
-        }
-        else {
-            result = pa_sched_run_timed(sched, handle);
-        }
+        result = handle == NULL ? -1 : pa_sched_run_timed(sched, handle);
         Py_XDECREF(method);
         Py_XDECREF(handle);
     }
@@ -117,17 +108,25 @@ static void
 on_ready(PaPoll *poll, int events)
 {
     PaTransport *t = (PaTransport *)((char *)poll - offsetof(PaTransport, poll));
-    PaLoop *loop = t->member.loop;
+    pa_poll_queue(poll, &t->member, events);
+}
+
+static void
+transport_ready(PaMember *member)
+{
+    PaTransport *t = (PaTransport *)member;
+    int events = pa_poll_take(&t->poll);
+    if (events == 0) {
+        return; /* paused or closed since */
+    }
     if (events & PA_POLL_GONE) {
         events = UV_READABLE | UV_WRITABLE; /* the system calls will say EBADF */
     }
-    Py_INCREF(t);
-    int result = loop->sched.debug || t->io->queued ? dispatch_by_handle(t, events)
-                                                    : dispatch_in_context(t, events);
+    PaLoop *loop = member->loop;
+    int result = loop->sched.debug ? dispatch_by_handle(t, events) : dispatch_in_context(t, events);
     if (result < 0) {
         pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
     }
-    Py_DECREF(t);
 }
 
 /* ---- construction */
@@ -208,6 +207,8 @@ schedule_start(PaTransport *t, PyObject *waiter)
 
 static void loop_closing(PaMember *member);
 
+static const PaMemberKind transport_kind = {transport_ready, loop_closing};
+
 /* Registers the descriptor with the loop, from where on the transport owns it. */
 static int
 attach(PaTransport *t, PyObject *server)
@@ -218,7 +219,7 @@ attach(PaTransport *t, PyObject *server)
         return -1;
     }
     slot->transport = &t->member;
-    t->member.loop_closing = loop_closing;
+    t->member.kind = &transport_kind;
     pa_loop_link(loop, &t->member);
     t->attached = t->poll_open = true;
     set_nodelay(t);
@@ -247,7 +248,7 @@ abandon(PaTransport *t)
     PyErr_SetRaisedException(exc);
 }
 
-static const PaTransportIo stream_io = {pa_transport_read_ready, pa_transport_write_ready, false};
+static const PaTransportIo stream_io = {pa_transport_read_ready, pa_transport_write_ready};
 
 static PaTransport *
 transport_alloc(PyTypeObject *type, const PaTransportIo *io, PaLoop *loop, int fd,

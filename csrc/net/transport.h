@@ -30,7 +30,6 @@ typedef struct PaTransport PaTransport;
 typedef struct {
     int (*read_ready)(PaTransport *t);
     int (*write_ready)(PaTransport *t);
-    bool queued; // in asyncio's order, behind the callbacks that were ready before
 } PaTransportIo;
 
 struct PaTransport {

@@ -569,7 +569,7 @@ write_ready(PaTransport *t)
 
 /* Queued: a datagram is there as soon as sendto() returns, and a program that awaits it next (its
  * protocol is told so by a task that is ready) must not get it before. */
-static const PaTransportIo datagram_io = {read_ready, write_ready, true};
+static const PaTransportIo datagram_io = {read_ready, write_ready};
 
 /* ---- the object */
 

@@ -2,7 +2,7 @@
  *
  * A batch runs exactly the entries that were in the ring when it began. An exit exception
  * (KeyboardInterrupt, SystemExit) ends it, and what was not run stays queued. In debug mode every
- * entry is a Handle, and slow ones are logged; that is a function of its own, so that the plain
+ * callback and task step is a Handle, and slow ones are logged; that is a function of its own, so that the plain
  * batch pays nothing for it. */
 #include "sched/handle.h"
 #include "sched/sched.h"
@@ -82,20 +82,23 @@ step_failed(PaSched *sched, PyObject *task)
 }
 
 static int
-run_task_entry(PaSched *sched, PaEntryKind kind, PyObject *task, PyObject *arg)
-{
-    int err = kind == PA_ENTRY_STEP ? pa_task_run_step(sched, task, arg)
-                                    : pa_task_run_wakeup(sched, task, arg);
-    return err < 0 ? step_failed(sched, task) : 0;
-}
-
-static int
 run_handle_entry(PaSched *sched, PyObject *handle)
 {
     if (pa_sched_leave_task(sched) < 0) {
         return -1;
     }
     return pa_handle_run(sched, handle);
+}
+
+static int
+run_direct_entry(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+{
+    if (kind == PA_ENTRY_READY) {
+        return pa_sched_leave_task(sched) < 0 ? -1 : sched->run_ready(obj);
+    }
+    int err = kind == PA_ENTRY_STEP ? pa_task_run_step(sched, obj, arg)
+                                    : pa_task_run_wakeup(sched, obj, arg);
+    return err < 0 ? step_failed(sched, obj) : 0;
 }
 
 /* loop.time() in debug mode, where the cost of a call does not matter. -1.0 on error. */
@@ -153,8 +156,8 @@ pa_sched_run_timed(PaSched *sched, PyObject *handle)
 static int
 run_entry_timed(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
 {
-    if (kind != PA_ENTRY_HANDLE) { // queued before debug mode was switched on
-        return run_task_entry(sched, kind, obj, arg);
+    if (kind != PA_ENTRY_HANDLE) { // a task's was queued before debug mode was switched on
+        return run_direct_entry(sched, kind, obj, arg);
     }
     return pa_sched_run_timed(sched, obj);
 }
@@ -192,7 +195,7 @@ pa_sched_run_batch(PaSched *sched)
             pa_track_if_shared(obj);
         }
         else {
-            err = run_task_entry(sched, kind, obj, entry.arg);
+            err = run_direct_entry(sched, kind, obj, entry.arg);
             Py_XDECREF(entry.arg);
         }
         Py_DECREF(obj);

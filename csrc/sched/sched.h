@@ -29,6 +29,9 @@ typedef struct PaSched {
     /* Tasks may push themselves straight into the ring: not in debug mode, and only while
      * call_soon() is ours (no subclass or instance overrides it). */
     bool direct;
+
+    /* Runs an entry of kind PA_ENTRY_READY. 0, or -1 with an exit raised. */
+    int (*run_ready)(PyObject *member);
 } PaSched;
 
 /* The layout that every pyasync loop object begins with. */
