@@ -15,14 +15,13 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.echo_server import STYLES
+from benchmarks.load import HELD_STYLES, echo_server_command, load_command
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import (
-    C_PROGRAMS,
     C_SERVER,
+    Failed,
     Server,
     build_c_programs,
-    echo_server_command,
     load_core,
     pinned,
     raise_descriptor_limit,
@@ -56,7 +55,7 @@ def read_phase(load: subprocess.Popen[str]) -> dict[str, Any]:
     assert load.stdout is not None
     line = load.stdout.readline()
     if not line:
-        raise SystemExit(f"the load generator ended with status {load.wait()}")
+        raise Failed(f"the load generator ended with status {load.wait()}")
     report: dict[str, Any] = json.loads(line)
     return report
 
@@ -72,12 +71,8 @@ def hold(name: str, style: str, connections: int, bursts: int) -> Held:
     """Opens, holds and exercises the connections to one server."""
     with Server(echo_server_command(name, style, None)) as server:
         before = resident_bytes(server.pid)
-        command = [
-            str(C_PROGRAMS / "load"),
-            f"--tcp={server.address}",
-            f"--connections={connections}",
-            f"--hold={bursts}",
-        ]
+        command = load_command(name, style, server.address, connections)
+        command.append(f"--hold={bursts}")
         started = time.monotonic()
         with subprocess.Popen(
             pinned(command, load_core()), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -140,7 +135,7 @@ def main() -> int:
     add_loops_option(parser)
     parser.add_argument("--connections", type=int, default=10_000, help="open at once (10000)")
     parser.add_argument("--bursts", type=int, default=3, help="echoes of all at once (3)")
-    parser.add_argument("--style", choices=STYLES, default="protocol")
+    parser.add_argument("--style", choices=HELD_STYLES, default="protocol")
     parser.add_argument("--json", metavar="FILE", help="write the figures there")
     options = parser.parse_args()
 

@@ -5,54 +5,29 @@
 The C server and each loop's server take turns (C, asyncio, pyasync, C, ...), every turn in a fresh
 process on one core with the load generator on another; ratios are taken within a round. The load
 generator verifies every byte; any error ends the run with status 1. The tls styles speak TLS with
-the load generator; the C server has none and stays the limit of plain TCP.
+the load generator; the C server knows neither TLS nor UDP nor WebSockets and stays the limit of
+plain TCP.
 """
 
 import argparse
-import json
-import subprocess
-import tempfile
-from pathlib import Path
 from typing import Any
 
-from benchmarks.echo_server import STYLES
+from benchmarks.load import ECHO_STYLES, echo_turn
 from benchmarks.loops import add_loops_option, require_loops
-from benchmarks.processes import (
-    C_PROGRAMS,
-    C_SERVER,
-    Server,
-    build_c_programs,
-    echo_server_command,
-    load_core,
-    pinned,
-)
+from benchmarks.processes import C_SERVER, build_c_programs
 from benchmarks.report import Spread, console, print_header, ratios, table, write_json
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     """One turn of one server: the load generator's result, with its error count."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "echo") if options.unix else None
-        with Server(echo_server_command(name, options.style, path)) as server:
-            load = [
-                str(C_PROGRAMS / "load"),
-                *(["--unix", server.address] if path else ["--tcp", server.address]),
-                f"--connections={options.connections}",
-                f"--size={options.size}",
-                f"--seconds={options.seconds}",
-                f"--server-pid={server.pid}",
-                *(["--tls"] if options.style.startswith("tls") and name != C_SERVER else []),
-            ]
-            done = subprocess.run(
-                pinned(load, load_core()), stdout=subprocess.PIPE, timeout=options.seconds + 60
-            )
-            server.check_alive()
-    if done.returncode not in (0, 1):
-        raise SystemExit(f"the load generator ended with status {done.returncode} on {name}")
-    result: dict[str, Any] = json.loads(done.stdout)
-    if result["messages"] == 0:
-        raise SystemExit(f"{name} echoed nothing in the measured time: {result['errors']}")
-    return result
+    return echo_turn(
+        name,
+        options.style,
+        connections=options.connections,
+        size=options.size,
+        seconds=options.seconds,
+        unix=options.unix,
+    )
 
 
 def summarise(rounds: list[dict[str, dict[str, Any]]], name: str) -> dict[str, Any]:
@@ -109,7 +84,7 @@ def main() -> int:
     add_loops_option(parser)
     parser.add_argument("--size", type=int, default=1024, help="bytes per message (1024)")
     parser.add_argument("--connections", type=int, default=50, help="clients (50)")
-    parser.add_argument("--style", choices=STYLES, default="protocol")
+    parser.add_argument("--style", choices=ECHO_STYLES, default="protocol")
     parser.add_argument("--seconds", type=float, default=3.0, help="measured per turn (3)")
     parser.add_argument("--rounds", type=int, default=5, help="turns of each server (5)")
     parser.add_argument("--unix", action="store_true", help="unix sockets instead of TCP")

@@ -1,5 +1,7 @@
 """An echo server on one event loop, in each of asyncio's styles; a child of the benchmarks.
 
+The styles "accept" and "tls-accept" close each connection they have accepted instead.
+
     python -m benchmarks.echo_server --loop asyncio --style protocol [--unix PATH]
 
 Listens on 127.0.0.1 at a free port, or at PATH; prints the port or the path; ends on SIGTERM.
@@ -33,6 +35,25 @@ class EchoProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.transport.write(data)
+
+
+class CloseProtocol(asyncio.Protocol):
+    """Closes what it is given: with TLS, once the handshake is complete."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+class EchoDatagramProtocol(asyncio.DatagramProtocol):
+    """Sends every datagram back where it came from."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, address: Any) -> None:
+        self.transport.sendto(data, address)
 
 
 class EchoBufferedProtocol(asyncio.BufferedProtocol):
@@ -144,6 +165,29 @@ async def serve_streams(path: str | None, tls: ssl.SSLContext | None = None) -> 
     await serve_server(path, starting)
 
 
+async def serve_datagrams() -> None:
+    """Serves UDP on a free port."""
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(
+        EchoDatagramProtocol, local_addr=("127.0.0.1", 0)
+    )
+    announce(transport.get_extra_info("sockname")[1])
+    await loop.create_future()
+
+
+async def serve_websockets() -> None:
+    """Serves WebSockets with the websockets library, on a free port."""
+    from websockets.asyncio.server import ServerConnection, serve
+
+    async def echo(connection: ServerConnection) -> None:
+        async for message in connection:
+            await connection.send(message)
+
+    async with serve(echo, "127.0.0.1", 0, compression=None, backlog=BACKLOG) as server:
+        announce(next(iter(server.sockets)).getsockname()[1])
+        await asyncio.get_running_loop().create_future()
+
+
 # Each takes the path of a unix socket, or None for TCP, and serves for ever.
 STYLES: dict[str, Callable[[str | None], Coroutine[Any, Any, None]]] = {
     "protocol": lambda path: serve_protocol(path, EchoProtocol),
@@ -153,6 +197,10 @@ STYLES: dict[str, Callable[[str | None], Coroutine[Any, Any, None]]] = {
     "tls": lambda path: serve_protocol(path, EchoProtocol, tls_context()),
     "tls-buffered": lambda path: serve_protocol(path, EchoBufferedProtocol, tls_context()),
     "tls-streams": lambda path: serve_streams(path, tls_context()),
+    "udp": lambda path: serve_datagrams(),
+    "websocket": lambda path: serve_websockets(),
+    "accept": lambda path: serve_protocol(path, CloseProtocol),
+    "tls-accept": lambda path: serve_protocol(path, CloseProtocol, tls_context()),
 }
 
 

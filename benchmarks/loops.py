@@ -44,24 +44,27 @@ def loop_version(name: str) -> str:
         return ""
 
 
-def require_loops(names: Sequence[str]) -> None:
-    """Exits with a message unless the loops named are different and can be imported here.
+def why_unusable(name: str) -> str | None:
+    """Why the loop called `name` cannot be used here, as an attempt in a new process says; None if
+    it can."""
+    module, factory, _ = LOOPS[name]
+    tried = subprocess.run(
+        [sys.executable, "-c", f"from {module} import {factory}"], stderr=subprocess.PIPE, text=True
+    )
+    if tried.returncode == 0:
+        return None
+    return (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
 
-    Each is tried in a process of its own; the message ends with what that process said.
-    """
+
+def require_loops(names: Sequence[str]) -> None:
+    """Exits with a message unless the loops named are different and can be imported here."""
     if len(set(names)) < len(names):
         raise SystemExit(f"a loop is named twice: {' '.join(names)}")
     for name in names:
-        module, factory, distribution = LOOPS[name]
-        tried = subprocess.run(
-            [sys.executable, "-c", f"from {module} import {factory}"],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        if tried.returncode != 0:
-            reason = (tried.stderr.strip().splitlines() or [f"status {tried.returncode}"])[-1]
+        reason = why_unusable(name)
+        if reason is not None:
             raise SystemExit(
-                f"loop {name!r} cannot be used here, install {distribution!r}: {reason}"
+                f"loop {name!r} cannot be used here, install {LOOPS[name][2]!r}: {reason}"
             )
 
 

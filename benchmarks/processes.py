@@ -32,6 +32,10 @@ C_SERVER = "C libuv"  # its name among the loops
 START_TIMEOUT = 20.0  # s
 
 
+class Failed(SystemExit):
+    """One measurement did not work, with the reason; a command that does not expect it ends."""
+
+
 def server_core() -> int:
     """The core that servers are pinned to."""
     return min(os.sched_getaffinity(0))
@@ -59,17 +63,6 @@ def build_c_programs() -> None:
             raise SystemExit(f"benchmarks/c needs {tool!r}, which is not installed")
     C_PROGRAMS.mkdir(parents=True, exist_ok=True)
     subprocess.run(["make", "-s", "-C", str(C_SOURCES), f"OUT={C_PROGRAMS}"], check=True)
-
-
-def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
-    """The command line of an echo server: C_SERVER's, or that of the loop called `name`.
-
-    `style` is one of echo_server.STYLES; with `path` it listens on a unix socket there.
-    """
-    if name == C_SERVER:
-        return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
-    unix = ["--unix", path] if path else []
-    return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *unix)
 
 
 def cpu_seconds(pid: int) -> float:
@@ -104,15 +97,17 @@ def raise_descriptor_limit(needed: int) -> None:
 
 
 class Server:
-    """A server process for the length of a `with` block.
+    """A server process for the length of a `with` block, pinned to `core` (server_core()).
 
-    `address` is the line it printed once it listened. A server that does not start, or ends
-    while it is measured, ends the benchmark with a message (SystemExit).
+    `address` is the line it printed once it listened. Raises Failed if the server does not start,
+    or ends while it is measured.
     """
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], core: int | None = None) -> None:
         self._process = subprocess.Popen(
-            pinned(command, server_core()), stdout=subprocess.PIPE, text=True
+            pinned(command, server_core() if core is None else core),
+            stdout=subprocess.PIPE,
+            text=True,
         )
         try:
             self.address = self._read_address(command)
@@ -130,14 +125,14 @@ class Server:
         readable, _, _ = select.select([output], [], [], START_TIMEOUT)
         line = output.readline().strip() if readable else ""
         if not line:
-            raise SystemExit(f"did not start listening: {' '.join(command)}")
+            raise Failed(f"did not start listening: {' '.join(command)}")
         return line
 
     def check_alive(self) -> None:
-        """Exits with a message if the server has ended on its own."""
+        """Raises Failed if the server has ended on its own."""
         status = self._process.poll()
         if status is not None:
-            raise SystemExit(f"the server ended with status {status} while it was measured")
+            raise Failed(f"the server ended with status {status} while it was measured")
 
     def stop(self) -> None:
         """Ends the process by SIGTERM, and by SIGKILL if that has no effect."""

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 
-from benchmarks.processes import Server, cpu_seconds, load_core, pinned
+from benchmarks.processes import Failed, Server, cpu_seconds, load_core, pinned
 from benchmarks.report import Spread, console, ratios, table
 
 WARM_UP = 1  # s; wrk counts whole seconds
@@ -115,22 +115,28 @@ def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[
         )
     _, found, result = done.stdout.partition("RESULT ")
     if done.returncode != 0 or not found:
-        raise SystemExit(f"wrk ended with status {done.returncode}:\n{done.stdout}")
+        raise Failed(f"wrk ended with status {done.returncode}:\n{done.stdout}")
     figures: dict[str, int] = json.loads(result)
     return figures
 
 
 def measure(
-    server: Server, url: str, seconds: int, connections: int, script: str = ""
+    server: Server,
+    url: str,
+    seconds: int,
+    connections: int,
+    script: str = "",
+    warm_up: int = WARM_UP,
 ) -> HttpFigures:
-    """Warms the server up, then measures it for `seconds`."""
-    run_wrk(url, WARM_UP, connections, script)
+    """Warms the server up for `warm_up` seconds, then measures it for `seconds`."""
+    if warm_up:
+        run_wrk(url, warm_up, connections, script)
     before = cpu_seconds(server.pid)
     load = run_wrk(url, seconds, connections, script)
     used = cpu_seconds(server.pid) - before
     server.check_alive()
     if load["requests"] == 0:
-        raise SystemExit(f"no request to {url} was answered")
+        raise Failed(f"no request to {url} was answered")
     elapsed = load["microseconds"] * 1e-6
     return HttpFigures(
         requests_per_s=load["requests"] / elapsed,

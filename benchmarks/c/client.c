@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "tls.h"
+#include "websocket.h"
 
 enum {
     POOL_WINDOWS = 8192, /* distinct messages */
@@ -63,11 +65,23 @@ client_close(Client *client)
     }
 }
 
+/* Hands what is left of the message to the kernel; its head and body in one call. */
 static ssize_t
-transmit(Client *client, const char *data, size_t size)
+transmit(const Target *target, Client *client)
 {
-    return client->tls != NULL ? tls_send(client, data, size)
-                               : send(client->fd, data, size, MSG_NOSIGNAL);
+    size_t head = target->head_out.size;
+    if (client->sent < head) {
+        struct iovec parts[] = {
+            {(char *)target->head_out.bytes + client->sent, head - client->sent},
+            {(char *)client->message, target->size},
+        };
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        return sendmsg(client->fd, &message, MSG_NOSIGNAL);
+    }
+    const char *rest = client->message + (client->sent - head);
+    size_t size = target->size - (client->sent - head);
+    return client->tls != NULL ? tls_send(client, rest, size)
+                               : send(client->fd, rest, size, MSG_NOSIGNAL);
 }
 
 static ClientResult
@@ -90,9 +104,9 @@ set_interest(Target *target, Client *client, uint32_t interest, int operation)
 static ClientResult
 send_rest(Target *target, Client *client)
 {
-    while (client->sent < target->size) {
-        ssize_t count =
-            transmit(client, client->message + client->sent, target->size - client->sent);
+    size_t total = target->head_out.size + target->size;
+    while (client->sent < total) {
+        ssize_t count = transmit(target, client);
         if (count >= 0) {
             client->sent += (size_t)count;
         }
@@ -103,7 +117,7 @@ send_rest(Target *target, Client *client)
             return fail(client, &target->errors.closed);
         }
     }
-    uint32_t interest = client->sent < target->size ? EPOLLIN | EPOLLOUT : EPOLLIN;
+    uint32_t interest = client->sent < total ? EPOLLIN | EPOLLOUT : EPOLLIN;
     if (interest != client->interest && set_interest(target, client, interest, EPOLL_CTL_MOD) < 0) {
         return fail(client, &target->errors.closed);
     }
@@ -117,14 +131,56 @@ begin_message(Target *target, Client *client)
     client->message = target->pool + window;
     client->sent = 0;
     client->echoed = 0;
+    client->waiting = true;
     client->started = clock_ns();
 }
 
 ClientResult
 client_send_next(Target *target, Client *client)
 {
+    if (target->accepts) {
+        client_close(client);
+        return client_open(target, client, client->index);
+    }
     begin_message(target, client);
     return send_rest(target, client);
+}
+
+/* Whether the bytes just received go on where the echo stopped, and were sent already. */
+static bool
+is_echo(const Target *target, const Client *client, const char *data, size_t count)
+{
+    size_t head = target->head_in.size, from = client->echoed;
+    size_t body_sent =
+        client->sent > target->head_out.size ? client->sent - target->head_out.size : 0;
+    if (from + count > head + body_sent) {
+        return false;
+    }
+    if (from < head) {
+        size_t part = count < head - from ? count : head - from;
+        if (memcmp(data, target->head_in.bytes + from, part) != 0) {
+            return false;
+        }
+        data += part;
+        count -= part;
+        from = head;
+    }
+    return memcmp(data, client->message + (from - head), count) == 0;
+}
+
+/* Reads on in the answer to the HTTP request; sends the first message when it is complete. */
+static ClientResult
+upgrade(Target *target, Client *client, const char *data, size_t count)
+{
+    int done = websocket_read_answer(client, data, count);
+    if (done < 0) {
+        return fail(client, &target->errors.connect);
+    }
+    if (done == 0) {
+        return CLIENT_WAITING;
+    }
+    client->upgrading = false;
+    return client_send_next(target, client);
 }
 
 static ClientResult
@@ -135,27 +191,55 @@ receive(Target *target, Client *client)
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) {
         return CLIENT_WAITING;
     }
+    if (count == 0 && target->accepts) {
+        client->waiting = false;
+        /* it would be reported again and again until the next connection takes its place */
+        set_interest(target, client, 0, EPOLL_CTL_DEL);
+        return CLIENT_ECHOED;
+    }
     if (count <= 0) {
         return fail(client, &target->errors.closed);
     }
-    if ((size_t)count > client->sent - client->echoed ||
-        memcmp(target->received, client->message + client->echoed, (size_t)count) != 0) {
+    if (client->upgrading) {
+        return upgrade(target, client, target->received, (size_t)count);
+    }
+    if (!is_echo(target, client, target->received, (size_t)count)) {
         return fail(client, &target->errors.mismatch);
     }
     client->echoed += (size_t)count;
-    return client->echoed == target->size ? CLIENT_ECHOED : CLIENT_WAITING;
+    client->waiting = client->echoed < target->head_in.size + target->size;
+    return client->waiting ? CLIENT_WAITING : CLIENT_ECHOED;
+}
+
+/* The connect has ended: checks how, and sends what comes first. */
+static ClientResult
+connected(Target *target, Client *client)
+{
+    int err = 0;
+    socklen_t length = sizeof err;
+    getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &err, &length);
+    if (err != 0) {
+        return fail(client, &target->errors.connect);
+    }
+    if (client->upgrading) {
+        if (websocket_send_request(client) < 0 ||
+            set_interest(target, client, EPOLLIN, EPOLL_CTL_MOD) < 0) {
+            return fail(client, &target->errors.connect);
+        }
+        return CLIENT_WAITING;
+    }
+    if (send_rest(target, client) == CLIENT_FAILED) {
+        return CLIENT_FAILED;
+    }
+    /* With nothing to send it is reading that begins a TLS handshake. */
+    return target->accepts ? receive(target, client) : CLIENT_WAITING;
 }
 
 ClientResult
 client_handle(Target *target, Client *client, uint32_t events)
 {
-    if (client->interest == EPOLLOUT) { /* the connect has ended */
-        int err = 0;
-        socklen_t length = sizeof err;
-        getsockopt(client->fd, SOL_SOCKET, SO_ERROR, &err, &length);
-        if (err != 0) {
-            return fail(client, &target->errors.connect);
-        }
+    if (client->interest == EPOLLOUT) {
+        return connected(target, client);
     }
     if ((events & EPOLLOUT) && send_rest(target, client) == CLIENT_FAILED) {
         return CLIENT_FAILED;
@@ -173,24 +257,50 @@ bind_source(int fd, uint32_t index)
     int one = 1;
     struct sockaddr_in source = {.sin_family = AF_INET};
     source.sin_addr.s_addr = htonl(INADDR_LOOPBACK + index / CONNECTIONS_PER_SOURCE);
-    if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) {
+    if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) < 0) {
         return -1;
     }
     return bind(fd, (const struct sockaddr *)&source, sizeof source);
 }
 
+/* Options of a TCP socket; one that will be closed soon leaves no TIME_WAIT behind. */
+static int
+prepare_tcp(const Target *target, int fd)
+{
+    int one = 1;
+    struct linger reset = {.l_onoff = 1, .l_linger = 0};
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0) {
+        return -1;
+    }
+    return target->accepts ? setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof reset) : 0;
+}
+
+/* The client's socket, not connected yet; -1 with errno set. */
+static int
+make_socket(const Target *target, uint32_t index)
+{
+    int family = target->address.ss_family;
+    int fd = socket(family, target->socket_type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    bool tcp = family == AF_INET && target->socket_type == SOCK_STREAM;
+    if ((family == AF_INET && bind_source(fd, index) < 0) || (tcp && prepare_tcp(target, fd) < 0)) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
 ClientResult
 client_open(Target *target, Client *client, uint32_t index)
 {
-    int family = target->address.ss_family;
     client->index = index;
     client->sequence = 0;
-    client->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (client->fd < 0 || (family == AF_INET && bind_source(client->fd, index) < 0)) {
-        return fail(client, &target->errors.connect);
-    }
-    if (target->tls != NULL && tls_open(target, client) < 0) {
+    client->upgrading = target->websocket;
+    client->answered = 0;
+    client->fd = make_socket(target, index);
+    if (client->fd < 0 || (target->tls != NULL && tls_open(target, client) < 0)) {
         return fail(client, &target->errors.connect);
     }
     int err =

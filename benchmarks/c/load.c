@@ -1,6 +1,8 @@
-/* Load generator for echo servers: N connections over TCP or unix sockets, one epoll thread.
+/* Load generator for echo servers: N connections over TCP, UDP or unix sockets, one epoll thread.
  *
- * With --tls the connections speak TLS, whose certificate is not checked.
+ * With --tls the connections speak TLS, whose certificate is not checked; with --websocket they are
+ * upgraded and every message is one binary frame; with --accept the server closes each connection
+ * it has accepted (with --tls after the handshake), and connections are what is counted.
  * Every connection keeps exactly one message under way and checks every byte that comes back.
  * First all connections are opened, each with one echo; then
  *   - normally: messages are exchanged for a warm-up and then a measured window of time, over
@@ -25,6 +27,7 @@
 #include "client.h"
 #include "histogram.h"
 #include "tls.h"
+#include "websocket.h"
 
 enum { OPENING_AT_ONCE = 64, EVENTS = 512, POLL_MS = 50 };
 
@@ -108,7 +111,7 @@ close_unanswered(Load *load)
     unsigned closed = 0;
     for (unsigned i = 0; i < load->options.connections; i++) {
         Client *client = &load->clients[i];
-        if (client->fd >= 0 && client->echoed < load->target.size) {
+        if (client->fd >= 0 && client->waiting) {
             client_close(client);
             closed++;
         }
@@ -292,8 +295,9 @@ run_hold(Load *load)
 }
 
 static void
-set_tcp(Target *target, const char *port)
+set_port(Target *target, int socket_type, const char *port)
 {
+    target->socket_type = socket_type;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     memcpy(&target->address, &address, sizeof address);
@@ -309,6 +313,7 @@ set_unix(Target *target, const char *path)
         die(path);
     }
     strcpy(address.sun_path, path);
+    target->socket_type = SOCK_STREAM;
     memcpy(&target->address, &address, sizeof address);
     target->address_length = sizeof address;
 }
@@ -316,9 +321,10 @@ set_unix(Target *target, const char *path)
 static void
 usage(void)
 {
-    fprintf(stderr, "usage: load (--tcp PORT | --unix PATH) [--connections N] [--size BYTES]\n"
-                    "            [--warmup S] [--seconds S] [--server-pid PID]\n"
-                    "            [--patience S] [--hold ROUNDS] [--tls]\n");
+    fprintf(stderr,
+            "usage: load (--tcp PORT | --udp PORT | --unix PATH) [--connections N] [--size BYTES]\n"
+            "            [--warmup S] [--seconds S] [--server-pid PID]\n"
+            "            [--patience S] [--hold ROUNDS] [--tls] [--websocket] [--accept]\n");
     exit(2);
 }
 
@@ -327,6 +333,7 @@ parse_options(Load *load, int argc, char **argv)
 {
     static const struct option names[] = {
         {"tcp", required_argument, NULL, 't'},
+        {"udp", required_argument, NULL, 'd'},
         {"unix", required_argument, NULL, 'u'},
         {"connections", required_argument, NULL, 'c'},
         {"size", required_argument, NULL, 'm'},
@@ -336,6 +343,8 @@ parse_options(Load *load, int argc, char **argv)
         {"patience", required_argument, NULL, 'q'},
         {"hold", required_argument, NULL, 'h'},
         {"tls", no_argument, NULL, 'l'},
+        {"websocket", no_argument, NULL, 'f'},
+        {"accept", no_argument, NULL, 'a'},
         {NULL, 0, NULL, 0},
     };
     Options *options = &load->options;
@@ -345,7 +354,10 @@ parse_options(Load *load, int argc, char **argv)
     while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
         switch (option) {
         case 't':
-            set_tcp(&load->target, optarg);
+            set_port(&load->target, SOCK_STREAM, optarg);
+            break;
+        case 'd':
+            set_port(&load->target, SOCK_DGRAM, optarg);
             break;
         case 'u':
             set_unix(&load->target, optarg);
@@ -374,13 +386,22 @@ parse_options(Load *load, int argc, char **argv)
         case 'l':
             options->tls = true;
             break;
+        case 'f':
+            load->target.websocket = true;
+            break;
+        case 'a':
+            load->target.accepts = true;
+            break;
         default:
             usage();
         }
     }
     if (optind != argc || load->target.address_length == 0 || options->connections == 0 ||
-        options->size == 0) {
+        options->size == 0 || (load->target.websocket && options->tls)) {
         usage();
+    }
+    if (load->target.accepts) {
+        options->size = 0;
     }
 }
 
@@ -408,6 +429,9 @@ main(int argc, char **argv)
     if (load.target.epoll_fd < 0 || load.clients == NULL ||
         target_prepare(&load.target, load.options.size) < 0) {
         die("start");
+    }
+    if (load.target.websocket) {
+        websocket_prepare(&load.target);
     }
     if (load.options.tls && tls_prepare(&load.target) < 0) {
         die("TLS");
