@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.unix_events
-import os
 import signal
 import socket
 import sys
@@ -25,6 +24,7 @@ from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 from pyasync import _core
+from pyasync.info import stock_tls
 
 _Ts = TypeVarTuple("_Ts")
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
@@ -32,8 +32,7 @@ _SocketOperation = _core.SocketOperation
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
 # The TLS protocol: in C (csrc/tls), or the standard library's over the same transports.
-_stock_tls = os.environ.get("PYASYNC_STOCK_TLS", "") not in ("", "0")
-_TlsProtocol: Any = sslproto.SSLProtocol if _stock_tls else _core.SSLProtocol
+_TlsProtocol: Any = sslproto.SSLProtocol if stock_tls else _core.SSLProtocol
 
 
 def _is_literal(host: object) -> bool:
@@ -76,7 +75,7 @@ def _ignore_signal(number: int, frame: object) -> None:
     """The handler that makes Python write a signal's number to the wake-up descriptor."""
 
 
-class Loop(_core.Loop, SelectorEventLoop):  # type: ignore[misc]  # C takes callbacks by position
+class Loop(_core.Loop, SelectorEventLoop):
     """An asyncio event loop in C on libuv.
 
     Stands for asyncio.SelectorEventLoop: same methods, exceptions and order of events. Takes no

@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from tests.support import HOST, Recorder, turns, until
+from tests.support import HOST, Recorder, run_snippet, turns, until
 from tests.tls_pair import closed, tls
 
 
@@ -435,3 +435,15 @@ async def test_time_outs_must_be_positive(loop, contexts, timeout):
         message = f"{timeout} should be a positive number, got {value}"
         with pytest.raises(ValueError, match=message):
             protocol_over_nothing(loop, contexts, **{timeout: value})
+
+
+@pytest.mark.parametrize(("value", "used"), [("", "engine"), ("0", "engine"), ("1", "stock")])
+def test_build_info_says_which_tls_is_in_use(value, used):
+    printed = run_snippet(
+        "pyasync",
+        "import pyasync.loop\n"
+        "print(pyasync.build_info()['tls'], pyasync.loop._TlsProtocol.__module__)\n",
+        env={"PYASYNC_STOCK_TLS": value},
+    )
+    modules = {"engine": "pyasync._core", "stock": "asyncio.sslproto"}
+    assert printed.split() == [used, modules[used]]

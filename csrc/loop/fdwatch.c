@@ -5,6 +5,7 @@
  * that is ready. The watch is closed when both callbacks are gone; only socket operations, which come
  * again and again, leave an idle one: it watches nothing, so that its descriptor may be closed and
  * used otherwise. */
+#include "base/keywords.h"
 #include "loop/poll.h"
 #include "sched/handle.h"
 
@@ -274,16 +275,10 @@ drop(PaLoop *loop, int fd, int event)
 }
 
 static PyObject *
-add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, const char *name,
-            bool is_public, PyObject *context)
+add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, bool is_public,
+            PyObject *context)
 {
     PaLoop *loop = (PaLoop *)self;
-    if (nargs < 2) {
-        PyErr_Format(PyExc_TypeError,
-                     "%s() takes a file descriptor and a callback, got %zd argument(s)", name,
-                     nargs);
-        return NULL;
-    }
     int fd = fd_of(args[0]);
     if (fd < 0 || (is_public && (ensure_no_transport(loop, args[0], fd) < 0 ||
                                  ensure_no_stock_transport(loop, args[0]) < 0))) {
@@ -351,8 +346,21 @@ pa_fdwatch_forget(PaLoop *loop, int fd)
 
 /* ---- methods */
 
+static const char *const fd_and_callback[] = {"fd", "callback", NULL};
+
+static int
+refuse_keywords(const char *method, PyObject *kwnames)
+{
+    if (kwnames == NULL) {
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method,
+                 PyTuple_GET_ITEM(kwnames, 0));
+    return -1;
+}
+
 PyDoc_STRVAR(add_reader_doc,
-             "add_reader($self, fd, callback, /, *args)\n--\n\n"
+             "add_reader($self, fd, callback, *args)\n--\n\n"
              "Call callback(*args) whenever fd is readable, until remove_reader(fd).\n\n"
              "fd is a file descriptor or an object with fileno(). Replaces an earlier reader of\n"
              "fd. Raises ValueError for an invalid descriptor, RuntimeError when a transport uses\n"
@@ -360,41 +368,55 @@ PyDoc_STRVAR(add_reader_doc,
              "Stands for asyncio's loop.add_reader().");
 
 static PyObject *
-add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+add_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_checked(self, args, nargs, UV_READABLE, "add_reader", true, NULL);
+    if (nargs < 2) {
+        return pa_call_with_positions(add_reader, "add_reader", fd_and_callback, self, args, nargs,
+                                      kwnames);
+    }
+    return refuse_keywords("add_reader", kwnames) < 0
+               ? NULL
+               : add_checked(self, args, nargs, UV_READABLE, true, NULL);
 }
 
 PyDoc_STRVAR(add_writer_doc,
-             "add_writer($self, fd, callback, /, *args)\n--\n\n"
+             "add_writer($self, fd, callback, *args)\n--\n\n"
              "Call callback(*args) whenever fd is writable, until remove_writer(fd).\n\n"
              "Arguments and errors are those of add_reader(). Stands for asyncio's\n"
              "loop.add_writer().");
 
 static PyObject *
-add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+add_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return add_checked(self, args, nargs, UV_WRITABLE, "add_writer", true, NULL);
+    if (nargs < 2) {
+        return pa_call_with_positions(add_writer, "add_writer", fd_and_callback, self, args, nargs,
+                                      kwnames);
+    }
+    return refuse_keywords("add_writer", kwnames) < 0
+               ? NULL
+               : add_checked(self, args, nargs, UV_WRITABLE, true, NULL);
 }
 
-PyDoc_STRVAR(remove_reader_doc, "remove_reader($self, fd, /)\n--\n\n"
+PyDoc_STRVAR(remove_reader_doc, "remove_reader($self, fd)\n--\n\n"
                                 "Stop watching fd for reading; return False if it was not "
                                 "watched.\n\nStands for asyncio's loop.remove_reader().");
 
 static PyObject *
-remove_reader(PyObject *self, PyObject *fd)
+remove_reader(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return drop_checked(self, fd, UV_READABLE, true);
+    PyObject *fd = pa_only_argument("remove_reader", "fd", args, nargs, kwnames);
+    return fd == NULL ? NULL : drop_checked(self, fd, UV_READABLE, true);
 }
 
-PyDoc_STRVAR(remove_writer_doc, "remove_writer($self, fd, /)\n--\n\n"
+PyDoc_STRVAR(remove_writer_doc, "remove_writer($self, fd)\n--\n\n"
                                 "Stop watching fd for writing; return False if it was not "
                                 "watched.\n\nStands for asyncio's loop.remove_writer().");
 
 static PyObject *
-remove_writer(PyObject *self, PyObject *fd)
+remove_writer(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    return drop_checked(self, fd, UV_WRITABLE, true);
+    PyObject *fd = pa_only_argument("remove_writer", "fd", args, nargs, kwnames);
+    return fd == NULL ? NULL : drop_checked(self, fd, UV_WRITABLE, true);
 }
 
 /* The underscored ones serve the standard library's own transports and sock_*(): no check for
@@ -404,6 +426,12 @@ add_underscored(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
                 int event, const char *name)
 {
     PyObject *context = NULL;
+    if (nargs < 2) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes a file descriptor and a callback, got %zd argument(s)", name,
+                     nargs);
+        return NULL;
+    }
     Py_ssize_t nkw = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
     for (Py_ssize_t i = 0; i < nkw; i++) {
         if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, i), "context") != 0) {
@@ -413,7 +441,7 @@ add_underscored(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObjec
         }
         context = args[nargs + i];
     }
-    return add_checked(self, args, nargs, event, name, false, context);
+    return add_checked(self, args, nargs, event, false, context);
 }
 
 static PyObject *
@@ -466,10 +494,14 @@ _watched(PyObject *self, PyObject *fileobj)
 }
 
 PyMethodDef pa_loop_fdwatch_methods[] = {
-    {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL, add_reader_doc},
-    {"add_writer", (PyCFunction)(void (*)(void))add_writer, METH_FASTCALL, add_writer_doc},
-    {"remove_reader", remove_reader, METH_O, remove_reader_doc},
-    {"remove_writer", remove_writer, METH_O, remove_writer_doc},
+    {"add_reader", (PyCFunction)(void (*)(void))add_reader, METH_FASTCALL | METH_KEYWORDS,
+     add_reader_doc},
+    {"add_writer", (PyCFunction)(void (*)(void))add_writer, METH_FASTCALL | METH_KEYWORDS,
+     add_writer_doc},
+    {"remove_reader", (PyCFunction)(void (*)(void))remove_reader, METH_FASTCALL | METH_KEYWORDS,
+     remove_reader_doc},
+    {"remove_writer", (PyCFunction)(void (*)(void))remove_writer, METH_FASTCALL | METH_KEYWORDS,
+     remove_writer_doc},
     {"_add_reader", (PyCFunction)(void (*)(void))_add_reader, METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_add_writer", (PyCFunction)(void (*)(void))_add_writer, METH_FASTCALL | METH_KEYWORDS, NULL},
     {"_remove_reader", _remove_reader, METH_O, NULL},

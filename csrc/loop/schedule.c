@@ -1,8 +1,9 @@
 /* loop/schedule.c: call_soon() and its family, create_future() and create_task().
  *
- * Arguments are parsed by hand: `context=` is the only keyword, and no tuple or dict is made.
+ * Arguments are parsed by hand, without a tuple or a dict.
  * call_soon_threadsafe() is the only method here that other threads may call: it pushes into the
  * same ring while it holds the GIL, and sends the wake-up only if the loop sleeps in a poll. */
+#include "base/keywords.h"
 #include "loop/loop.h"
 #include "sched/handle.h"
 #include "sched/task.h"
@@ -32,16 +33,9 @@ parse_context(const char *method, PyObject *const *values, PyObject *kwnames, Pa
     return 0;
 }
 
-static int
-check_count(const char *method, Py_ssize_t nargs, Py_ssize_t least, const char *what)
-{
-    if (nargs >= least) {
-        return 0;
-    }
-    PyErr_Format(PyExc_TypeError, "%s() takes %s, got %zd positional argument(s)", method, what,
-                 nargs);
-    return -1;
-}
+static const char *const callback_first[] = {"callback", NULL};
+static const char *const delay_first[] = {"delay", "callback", NULL};
+static const char *const when_first[] = {"when", "callback", NULL};
 
 /* What asyncio checks in debug mode only, by the base class's own methods. */
 static int
@@ -107,7 +101,7 @@ pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ss
 }
 
 PyDoc_STRVAR(call_soon_doc,
-             "call_soon($self, callback, /, *args, context=None)\n--\n\n"
+             "call_soon($self, callback, *args, context=None)\n--\n\n"
              "Run callback(*args) in the next turn of the loop and return its Handle.\n\n"
              "context is the contextvars.Context to run it in, by default a copy of the current\n"
              "one. Raises RuntimeError when the loop is closed; in debug mode also for a wrong\n"
@@ -119,8 +113,11 @@ call_soon(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwn
 {
     PaLoop *loop = (PaLoop *)self;
     PyObject *context;
-    if (check_count("call_soon", nargs, 1, "a callback and its arguments") < 0 ||
-        parse_context("call_soon", args + nargs, kwnames, &loop->sched.st->names, &context) < 0 ||
+    if (nargs < 1) {
+        return pa_call_with_positions(call_soon, "call_soon", callback_first, self, args, nargs,
+                                      kwnames);
+    }
+    if (parse_context("call_soon", args + nargs, kwnames, &loop->sched.st->names, &context) < 0 ||
         pa_loop_check_closed(loop) < 0 ||
         (loop->sched.debug && debug_checks(loop, "call_soon", args[0], true) < 0)) {
         return NULL;
@@ -140,7 +137,7 @@ wake(PaLoop *loop)
 }
 
 PyDoc_STRVAR(call_soon_threadsafe_doc,
-             "call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\n"
+             "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\n"
              "Like call_soon(), from any thread; wakes the loop up.\n\n"
              "From 3.14 the handle's cancel() waits for a callback that is running on the loop's\n"
              "thread. Raises RuntimeError when the loop is closed.\n"
@@ -152,8 +149,11 @@ call_soon_threadsafe(PyObject *self, PyObject *const *args, Py_ssize_t nargs, Py
     PaLoop *loop = (PaLoop *)self;
     PaSched *sched = &loop->sched;
     PyObject *context;
-    if (check_count("call_soon_threadsafe", nargs, 1, "a callback and its arguments") < 0 ||
-        parse_context("call_soon_threadsafe", args + nargs, kwnames, &sched->st->names, &context) <
+    if (nargs < 1) {
+        return pa_call_with_positions(call_soon_threadsafe, "call_soon_threadsafe", callback_first,
+                                      self, args, nargs, kwnames);
+    }
+    if (parse_context("call_soon_threadsafe", args + nargs, kwnames, &sched->st->names, &context) <
             0 ||
         pa_loop_check_closed(loop) < 0 ||
         (sched->debug && debug_checks(loop, "call_soon_threadsafe", args[0], false) < 0)) {
@@ -221,7 +221,7 @@ schedule_at(PaLoop *loop, double when, PyObject *when_object, PyObject *const *a
 }
 
 PyDoc_STRVAR(call_at_doc,
-             "call_at($self, when, callback, /, *args, context=None)\n--\n\n"
+             "call_at($self, when, callback, *args, context=None)\n--\n\n"
              "Run callback(*args) at the time `when` and return its TimerHandle.\n\n"
              "when is in seconds on the clock of time(); it is never run early, and equal times\n"
              "run in the order of scheduling. Infinity never comes. Raises TypeError for None or\n"
@@ -233,8 +233,10 @@ call_at(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnam
 {
     PaLoop *loop = (PaLoop *)self;
     PyObject *context;
-    if (check_count("call_at", nargs, 2, "a time, a callback and its arguments") < 0 ||
-        parse_context("call_at", args + nargs, kwnames, &loop->sched.st->names, &context) < 0) {
+    if (nargs < 2) {
+        return pa_call_with_positions(call_at, "call_at", when_first, self, args, nargs, kwnames);
+    }
+    if (parse_context("call_at", args + nargs, kwnames, &loop->sched.st->names, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -299,7 +301,7 @@ deadline(PaLoop *loop, PyObject *delay, double *when)
 }
 
 PyDoc_STRVAR(call_later_doc,
-             "call_later($self, delay, callback, /, *args, context=None)\n--\n\n"
+             "call_later($self, delay, callback, *args, context=None)\n--\n\n"
              "Run callback(*args) `delay` seconds from now and return its TimerHandle.\n\n"
              "A delay of zero or less runs in the next turn of the loop, after what is ready\n"
              "then. Errors are those of call_at(). Stands for asyncio's loop.call_later().");
@@ -309,8 +311,11 @@ call_later(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kw
 {
     PaLoop *loop = (PaLoop *)self;
     PyObject *context;
-    if (check_count("call_later", nargs, 2, "a delay, a callback and its arguments") < 0 ||
-        parse_context("call_later", args + nargs, kwnames, &loop->sched.st->names, &context) < 0) {
+    if (nargs < 2) {
+        return pa_call_with_positions(call_later, "call_later", delay_first, self, args, nargs,
+                                      kwnames);
+    }
+    if (parse_context("call_later", args + nargs, kwnames, &loop->sched.st->names, &context) < 0) {
         return NULL;
     }
     if (args[0] == Py_None) {
@@ -370,7 +375,7 @@ knows_eager_start(void)
 }
 
 PyDoc_STRVAR(create_task_doc,
-             "create_task($self, coro, /, *, name=None, context=None, **kwargs)\n--\n\n"
+             "create_task($self, coro, *, name=None, context=None, **kwargs)\n--\n\n"
              "Schedule a coroutine as a Task of this loop and return the task.\n\n"
              "name is the task's name (any object, by str()), context the contextvars.Context to\n"
              "run it in, by default a copy of the current one; eager_start=True (3.14) runs its\n"

@@ -3,6 +3,7 @@
  *
  * Nothing is decided here: every function unpacks its arguments and calls transport.c, write.c or
  * extra.c. */
+#include "base/keywords.h"
 #include "net/transport.h"
 #include "sched/task.h"
 
@@ -24,7 +25,7 @@ none_or_error(int result)
 /* ---- writing */
 
 PyDoc_STRVAR(write_doc,
-             "write($self, data, /)\n--\n\n"
+             "write($self, data)\n--\n\n"
              "Send bytes, a bytearray or a memoryview; never blocks.\n\n"
              "What the socket doesn't take is queued; above the high-water mark the protocol's\n"
              "pause_writing() is called. Data for a lost connection is dropped. Raises TypeError\n"
@@ -32,21 +33,29 @@ PyDoc_STRVAR(write_doc,
              "WriteTransport.write().");
 
 static PyObject *
-transport_write(PyObject *self, PyObject *data)
+transport_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *data = pa_only_argument("write", "data", args, nargs, kwnames);
+    if (data == NULL) {
+        return NULL;
+    }
     return none_or_error(pa_transport_write(cast(self), data));
 }
 
 PyDoc_STRVAR(
     writelines_doc,
-    "writelines($self, list_of_data, /)\n--\n\n"
+    "writelines($self, list_of_data)\n--\n\n"
     "Send an iterable of buffers, in one system call where possible.\n\n"
     "Raises TypeError for an item that is no buffer, RuntimeError after write_eof(). Stands\n"
     "for asyncio's WriteTransport.writelines().");
 
 static PyObject *
-transport_writelines(PyObject *self, PyObject *lines)
+transport_writelines(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *lines = pa_only_argument("writelines", "list_of_data", args, nargs, kwnames);
+    if (lines == NULL) {
+        return NULL;
+    }
     return none_or_error(pa_transport_writelines(cast(self), lines));
 }
 
@@ -253,13 +262,17 @@ transport_write_ready(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ---- protocol and information */
 
-PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol, /)\n--\n\n"
+PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol)\n--\n\n"
                                "Give the connection to another protocol, plain or buffered.\n\n"
                                "Stands for asyncio's BaseTransport.set_protocol().");
 
 static PyObject *
-transport_set_protocol(PyObject *self, PyObject *protocol)
+transport_set_protocol(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *protocol = pa_only_argument("set_protocol", "protocol", args, nargs, kwnames);
+    if (protocol == NULL) {
+        return NULL;
+    }
     return none_or_error(pa_transport_set_protocol(cast(self), protocol));
 }
 
@@ -522,7 +535,7 @@ PyGetSetDef pa_transport_getset[] = {
      set_write_buffer_limits_doc},                                                                 \
     {"pause_reading", transport_pause_reading, METH_NOARGS, pause_reading_doc},                    \
     {"is_reading", transport_is_reading, METH_NOARGS, is_reading_doc},                             \
-    {"set_protocol", transport_set_protocol, METH_O, set_protocol_doc},                            \
+    {"set_protocol", (PyCFunction)(void (*)(void))transport_set_protocol, METH_FASTCALL | METH_KEYWORDS, set_protocol_doc},                            \
     {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},                       \
     {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},                    \
     {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},                             \
@@ -539,8 +552,10 @@ PyGetSetDef pa_transport_getset[] = {
 
 PyMethodDef pa_transport_methods[] = {
     COMMON_METHODS,
-    {"write", transport_write, METH_O, write_doc},
-    {"writelines", transport_writelines, METH_O, writelines_doc},
+    {"write", (PyCFunction)(void (*)(void))transport_write, METH_FASTCALL | METH_KEYWORDS,
+     write_doc},
+    {"writelines", (PyCFunction)(void (*)(void))transport_writelines, METH_FASTCALL | METH_KEYWORDS,
+     writelines_doc},
     {"write_eof", transport_write_eof, METH_NOARGS, write_eof_doc},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, can_write_eof_doc},
     {"resume_reading", transport_resume_reading, METH_NOARGS, resume_reading_doc},

@@ -2,6 +2,7 @@
  *
  * A real asyncio.Transport. Nothing is decided here: every method unpacks its arguments and asks the
  * TLS protocol, which lives at least as long. */
+#include "base/keywords.h"
 #include "tls/tls.h"
 
 static PaTlsTransport *
@@ -41,15 +42,19 @@ pa_tls_transport_new(PaTls *tls)
 
 PyDoc_STRVAR(
     write_doc,
-    "write($self, data, /)\n--\n\n"
+    "write($self, data)\n--\n\n"
     "Send bytes, a bytearray or a memoryview, encrypted; never blocks.\n\n"
     "Above the high-water mark the protocol's pause_writing() is called. Data for a closed\n"
     "connection is dropped. Raises TypeError for other types. Stands for asyncio's\n"
     "WriteTransport.write().");
 
 static PyObject *
-transport_write(PyObject *self, PyObject *data)
+transport_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *data = pa_only_argument("write", "data", args, nargs, kwnames);
+    if (data == NULL) {
+        return NULL;
+    }
     if (!PyBytes_Check(data) && !PyByteArray_Check(data) && !PyMemoryView_Check(data)) {
         PyObject *name = PyType_GetName(Py_TYPE(data));
         if (name != NULL) {
@@ -62,14 +67,18 @@ transport_write(PyObject *self, PyObject *data)
     return none_or_error(truth > 0 ? pa_tls_write(tls_of(self), data) : truth);
 }
 
-PyDoc_STRVAR(writelines_doc, "writelines($self, list_of_data, /)\n--\n\n"
+PyDoc_STRVAR(writelines_doc, "writelines($self, list_of_data)\n--\n\n"
                              "Send an iterable of buffers, encrypted.\n\n"
                              "Raises TypeError for an item without a length. Stands for asyncio's\n"
                              "WriteTransport.writelines().");
 
 static PyObject *
-transport_writelines(PyObject *self, PyObject *lines)
+transport_writelines(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *lines = pa_only_argument("writelines", "list_of_data", args, nargs, kwnames);
+    if (lines == NULL) {
+        return NULL;
+    }
     return none_or_error(pa_tls_writelines(tls_of(self), lines));
 }
 
@@ -241,13 +250,17 @@ transport_get_read_buffer_size(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ---- protocol and information */
 
-PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol, /)\n--\n\n"
+PyDoc_STRVAR(set_protocol_doc, "set_protocol($self, protocol)\n--\n\n"
                                "Give the connection to another protocol, plain or buffered.\n\n"
                                "Stands for asyncio's BaseTransport.set_protocol().");
 
 static PyObject *
-transport_set_protocol(PyObject *self, PyObject *protocol)
+transport_set_protocol(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *protocol = pa_only_argument("set_protocol", "protocol", args, nargs, kwnames);
+    if (protocol == NULL) {
+        return NULL;
+    }
     return none_or_error(pa_tls_set_app_protocol(tls_of(self), protocol));
 }
 
@@ -432,8 +445,10 @@ transport_dealloc(PyObject *self)
 #define KEYWORDS(function) ((PyCFunction)(void (*)(void))(function)), METH_VARARGS | METH_KEYWORDS
 
 static PyMethodDef transport_methods[] = {
-    {"write", transport_write, METH_O, write_doc},
-    {"writelines", transport_writelines, METH_O, writelines_doc},
+    {"write", (PyCFunction)(void (*)(void))transport_write, METH_FASTCALL | METH_KEYWORDS,
+     write_doc},
+    {"writelines", (PyCFunction)(void (*)(void))transport_writelines, METH_FASTCALL | METH_KEYWORDS,
+     writelines_doc},
     {"write_eof", transport_write_eof, METH_NOARGS, write_eof_doc},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, can_write_eof_doc},
     {"get_write_buffer_size", transport_get_write_buffer_size, METH_NOARGS,
@@ -450,7 +465,8 @@ static PyMethodDef transport_methods[] = {
      get_read_buffer_limits_doc},
     {"set_read_buffer_limits", KEYWORDS(transport_set_read_buffer_limits),
      set_read_buffer_limits_doc},
-    {"set_protocol", transport_set_protocol, METH_O, set_protocol_doc},
+    {"set_protocol", (PyCFunction)(void (*)(void))transport_set_protocol,
+     METH_FASTCALL | METH_KEYWORDS, set_protocol_doc},
     {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},
     {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},
     {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},

@@ -39,13 +39,13 @@ async def bulkhead(shared, number):
         await work()
 
 
-@sharing(lambda: flow.RateLimiter(1, per=0.0005))
+@sharing(lambda: flow.RateLimiter(1, per=0.02))
 async def token_bucket(shared, number):
     await shared.acquire()
     await shared.acquire()
 
 
-@sharing(lambda: flow.RateLimiter(1, per=0.0005, algorithm="sliding_window"))
+@sharing(lambda: flow.RateLimiter(1, per=0.02, algorithm="sliding_window"))
 async def sliding_window(shared, number):
     await shared.acquire()
     await shared.acquire()
