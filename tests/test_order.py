@@ -1,4 +1,4 @@
-"""The order of one turn: what was ready, descriptors, timers, and only then what these scheduled."""
+"""The order of one turn: what was ready, descriptors, timers, then what these scheduled."""
 
 import asyncio
 import socket
