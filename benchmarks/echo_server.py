@@ -2,7 +2,7 @@
 
 The styles "accept" and "tls-accept" close each connection they have accepted instead.
 
-    python -m benchmarks.echo_server --loop asyncio --style protocol [--unix PATH]
+    python -m benchmarks.echo_server --loop asyncio --style tls --certificate FOLDER [--unix PATH]
 
 Listens on 127.0.0.1 at a free port, or at PATH; prints the port or the path; ends on SIGTERM.
 The clients are closed-loop (one message under way per connection), so what a connection can have
@@ -13,12 +13,10 @@ import argparse
 import asyncio
 import socket
 import ssl
-import subprocess
-import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
-from pathlib import Path
 from typing import Any, cast
 
+from benchmarks.certificate import server_context
 from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import LOOPS, loop_factory
 
@@ -127,21 +125,6 @@ async def serve_server(path: str | None, starting: Awaitable[asyncio.Server]) ->
     await asyncio.get_running_loop().create_future()
 
 
-def tls_context() -> ssl.SSLContext:
-    """A server's context with a fresh self-signed certificate, made by the openssl command."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    with tempfile.TemporaryDirectory() as folder:
-        certificate, key = str(Path(folder) / "cert.pem"), str(Path(folder) / "key.pem")
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-            + ["-nodes", "-subj", "/CN=localhost", "-out", certificate, "-keyout", key],
-            check=True,
-            capture_output=True,
-        )
-        context.load_cert_chain(certificate, key)
-    return context
-
-
 async def serve_protocol(
     path: str | None,
     factory: Callable[[], asyncio.BaseProtocol],
@@ -188,19 +171,20 @@ async def serve_websockets() -> None:
         await asyncio.get_running_loop().create_future()
 
 
-# Each takes the path of a unix socket, or None for TCP, and serves for ever.
-STYLES: dict[str, Callable[[str | None], Coroutine[Any, Any, None]]] = {
-    "protocol": lambda path: serve_protocol(path, EchoProtocol),
-    "buffered": lambda path: serve_protocol(path, EchoBufferedProtocol),
-    "streams": serve_streams,
-    "sock": serve_sockets,
-    "tls": lambda path: serve_protocol(path, EchoProtocol, tls_context()),
-    "tls-buffered": lambda path: serve_protocol(path, EchoBufferedProtocol, tls_context()),
-    "tls-streams": lambda path: serve_streams(path, tls_context()),
-    "udp": lambda path: serve_datagrams(),
-    "websocket": lambda path: serve_websockets(),
-    "accept": lambda path: serve_protocol(path, CloseProtocol),
-    "tls-accept": lambda path: serve_protocol(path, CloseProtocol, tls_context()),
+# Each takes the path of a unix socket, or None for TCP, and the context of the styles that speak
+# TLS; it serves for ever.
+STYLES: dict[str, Callable[[str | None, ssl.SSLContext | None], Coroutine[Any, Any, None]]] = {
+    "protocol": lambda path, tls: serve_protocol(path, EchoProtocol),
+    "buffered": lambda path, tls: serve_protocol(path, EchoBufferedProtocol),
+    "streams": lambda path, tls: serve_streams(path),
+    "sock": lambda path, tls: serve_sockets(path),
+    "tls": lambda path, tls: serve_protocol(path, EchoProtocol, tls),
+    "tls-buffered": lambda path, tls: serve_protocol(path, EchoBufferedProtocol, tls),
+    "tls-streams": lambda path, tls: serve_streams(path, tls),
+    "udp": lambda path, tls: serve_datagrams(),
+    "websocket": lambda path, tls: serve_websockets(),
+    "accept": lambda path, tls: serve_protocol(path, CloseProtocol),
+    "tls-accept": lambda path, tls: serve_protocol(path, CloseProtocol, tls),
 }
 
 
@@ -209,6 +193,11 @@ if __name__ == "__main__":
     parser.add_argument("--loop", choices=LOOPS, required=True)
     parser.add_argument("--style", choices=STYLES, default="protocol")
     parser.add_argument("--unix", metavar="PATH")
+    parser.add_argument(
+        "--certificate", metavar="FOLDER", help="with cert.pem and key.pem, for tls"
+    )
     options = parser.parse_args()
-    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-        runner.run(STYLES[options.style](options.unix))
+    factory = loop_factory(options.loop)  # first: one loop watches how contexts are made
+    tls = server_context(options.certificate) if options.certificate else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(STYLES[options.style](options.unix, tls))

@@ -1,4 +1,4 @@
-"""HTTP: aiohttp and uvicorn (httptools) under wrk on each loop, errors counted.
+"""HTTP: httptools alone, aiohttp and uvicorn (httptools) under wrk on each loop, errors counted.
 
     python -m benchmarks.http --loops asyncio pyasync [--frameworks aiohttp uvicorn]
 
@@ -12,14 +12,22 @@ from benchmarks.http_server import FRAMEWORKS
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import Server, python_module
 from benchmarks.report import print_header, write_json
-from benchmarks.wrk import HttpFigures, check_wrk, measure, print_http
+from benchmarks.wrk import WARM_UP, HttpFigures, check_wrk, measure, print_http
 
 
-def serve_and_load(framework: str, loop: str, seconds: int, connections: int) -> HttpFigures:
-    """One turn of one framework on one loop."""
+def serve_and_load(
+    framework: str,
+    loop: str,
+    seconds: int,
+    connections: int,
+    path: str = "/",
+    warm_up: int = WARM_UP,
+) -> HttpFigures:
+    """One turn of one framework on one loop: `GET path` for `seconds`."""
     command = python_module("benchmarks.http_server", "--framework", framework, "--loop", loop)
     with Server(command) as server:
-        return measure(server, f"http://127.0.0.1:{server.address}/", seconds, connections)
+        url = f"http://127.0.0.1:{server.address}{path}"
+        return measure(server, url, seconds, connections, warm_up=warm_up)
 
 
 def main() -> int:

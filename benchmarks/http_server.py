@@ -1,29 +1,51 @@
-"""The smallest JSON service on aiohttp or uvicorn, on one event loop; a child of benchmarks.http.
+"""A small HTTP service on httptools alone, aiohttp or uvicorn, on one event loop; a child of the
+benchmarks.
 
     python -m benchmarks.http_server --framework uvicorn --loop asyncio
 
-Both answer every GET with the same JSON text. uvicorn runs with its httptools parser. Prints the
-port it listens on and runs until SIGTERM.
+`GET /` gives the same JSON text everywhere. uvicorn runs with its httptools parser. aiohttp also
+answers /small (a short text), /large (64 KiB) and /static (a file of 64 KiB, which it sends from
+the file). A library is imported only by the server that needs it. Prints the port it listens on and
+runs until SIGTERM.
 """
 
 import argparse
 import asyncio
 import json
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-import uvicorn
-from aiohttp import web
+if TYPE_CHECKING:
+    from aiohttp import web
 
 from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import LOOPS, LoopFactory, loop_factory
 
 ANSWER = json.dumps({"message": "hello", "numbers": list(range(10))}).encode()
+LARGE = bytes(range(256)) * 256
 
 
-async def aiohttp_handler(request: web.Request) -> web.Response:
-    return web.Response(body=ANSWER, content_type="application/json")
+class HttptoolsProtocol(asyncio.Protocol):
+    """What a server costs that does nothing but parse requests and write one answer."""
+
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    answer = head % len(ANSWER) + ANSWER
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+        import httptools
+
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        self.transport.write(self.answer)
 
 
 async def asgi_app(
@@ -39,20 +61,60 @@ async def asgi_app(
     await send({"type": "http.response.body", "body": ANSWER})
 
 
-def run_aiohttp(listener: socket.socket, factory: LoopFactory) -> None:
+async def serve_httptools(listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    await loop.create_server(HttptoolsProtocol, sock=listener, backlog=BACKLOG)
+    await loop.create_future()
+
+
+def run_httptools(listener: socket.socket, factory: LoopFactory) -> None:
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(serve_httptools(listener))
+
+
+def aiohttp_application(static: Path) -> "web.Application":
+    """The application; `static` is the file that is sent as it is."""
+    from aiohttp import web
+
+    async def json_handler(request: web.Request) -> web.Response:
+        return web.Response(body=ANSWER, content_type="application/json")
+
+    async def small_handler(request: web.Request) -> web.Response:
+        return web.Response(text="hello")
+
+    async def large_handler(request: web.Request) -> web.Response:
+        return web.Response(body=LARGE)
+
+    async def static_handler(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(static)
+
     app = web.Application()
-    app.router.add_get("/", aiohttp_handler)
-    web.run_app(
-        app,
-        sock=listener,
-        backlog=BACKLOG,
-        access_log=None,
-        print=lambda *_: None,
-        loop=factory(),
-    )
+    app.router.add_get("/", json_handler)
+    app.router.add_get("/small", small_handler)
+    app.router.add_get("/large", large_handler)
+    app.router.add_get("/static", static_handler)
+    return app
+
+
+def run_aiohttp(listener: socket.socket, factory: LoopFactory) -> None:
+    from aiohttp import web
+
+    with tempfile.NamedTemporaryFile() as static:
+        static.write(LARGE)
+        static.flush()
+        web.run_app(
+            aiohttp_application(Path(static.name)),
+            sock=listener,
+            backlog=BACKLOG,
+            access_log=None,
+            print=lambda *_: None,
+            loop=factory(),
+        )
 
 
 def run_uvicorn(listener: socket.socket, factory: LoopFactory) -> None:
+    import uvicorn
+
     config = uvicorn.Config(
         asgi_app,
         http="httptools",
@@ -65,7 +127,7 @@ def run_uvicorn(listener: socket.socket, factory: LoopFactory) -> None:
         runner.run(uvicorn.Server(config).serve(sockets=[listener]))
 
 
-FRAMEWORKS = {"aiohttp": run_aiohttp, "uvicorn": run_uvicorn}
+FRAMEWORKS = {"httptools": run_httptools, "aiohttp": run_aiohttp, "uvicorn": run_uvicorn}
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks.certificate import certificate_folder
 from benchmarks.echo_server import STYLES
 from benchmarks.processes import (
     C_PROGRAMS,
@@ -22,6 +23,7 @@ from benchmarks.processes import (
     python_module,
 )
 
+PATIENCE = 5.0  # s without any echo before what is under way is given up
 ECHO_STYLES = [style for style in STYLES if not style.endswith("accept")]
 HELD_STYLES = [style for style in ECHO_STYLES if style not in ("udp", "websocket")]
 
@@ -33,8 +35,10 @@ def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
     """
     if name == C_SERVER:
         return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
-    unix = ["--unix", path] if path else []
-    return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *unix)
+    options = ["--unix", path] if path else []
+    if style.startswith("tls"):
+        options += ["--certificate", certificate_folder().name]
+    return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *options)
 
 
 def load_command(name: str, style: str, address: str, connections: int) -> list[str]:
@@ -84,6 +88,7 @@ def echo_turn(
         with Server(echo_server_command(name, style, path)) as server:
             command = load_command(name, style, server.address, connections)
             command += [f"--size={size}", f"--seconds={seconds}", f"--warmup={warm_up}"]
+            command.append(f"--patience={PATIENCE:g}")
             result = run_load([*command, f"--server-pid={server.pid}"], seconds)
             server.check_alive()
     return result

@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,13 +101,15 @@ class Server:
     """A server process for the length of a `with` block, pinned to `core` (server_core()).
 
     `address` is the line it printed once it listened. Raises Failed if the server does not start,
-    or ends while it is measured.
+    or ends while it is measured, with the last line of its standard error, which is not shown.
     """
 
     def __init__(self, command: Sequence[str], core: int | None = None) -> None:
+        self._errors = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             pinned(command, server_core() if core is None else core),
             stdout=subprocess.PIPE,
+            stderr=self._errors,
             text=True,
         )
         try:
@@ -125,14 +128,20 @@ class Server:
         readable, _, _ = select.select([output], [], [], START_TIMEOUT)
         line = output.readline().strip() if readable else ""
         if not line:
-            raise Failed(f"did not start listening: {' '.join(command)}")
+            raise Failed(f"did not start listening{self._last_error()}: {' '.join(command)}")
         return line
+
+    def _last_error(self) -> str:
+        """The last line of the server's standard error, in brackets."""
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f" ({lines[-1]})" if lines else ""
 
     def check_alive(self) -> None:
         """Raises Failed if the server has ended on its own."""
         status = self._process.poll()
         if status is not None:
-            raise Failed(f"the server ended with status {status} while it was measured")
+            raise Failed(f"the server ended with status {status}{self._last_error()}")
 
     def stop(self) -> None:
         """Ends the process by SIGTERM, and by SIGKILL if that has no effect."""
@@ -144,6 +153,7 @@ class Server:
             self._process.wait()
         assert self._process.stdout is not None
         self._process.stdout.close()
+        self._errors.close()
 
     def __enter__(self) -> "Server":
         return self

@@ -4,7 +4,8 @@ Each row does `count` operations and nothing else that would count; `measure_loo
 inside a running loop. No row has anything to wait for, so what is counted is CPU time, which other
 work on the machine disturbs less than the clock on the wall; a loop that did wait would show as a
 small share of its core (`Turn.busy`). A row is warmed up once, then the best of a few repeats is
-taken: what disturbs a row only ever makes it slower.
+taken: what disturbs a row only ever makes it slower. How often a row is passed through for one
+measurement is found by timing it (`calibrate()`), so that every figure stands on the same time.
 """
 
 import asyncio
@@ -165,11 +166,12 @@ async def sleep_one_ms(loop: asyncio.AbstractEventLoop, count: int) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """A measured operation: its name in the table, its coroutine and operations per repeat."""
+    """A measured operation: its name in the table, its coroutine, operations per pass, clock."""
 
     title: str
     run: Callable[[asyncio.AbstractEventLoop, int], Awaitable[None]]
     count: int
+    clock: Callable[[], int] = time.process_time_ns
 
 
 ROWS = {
@@ -201,16 +203,27 @@ class Turn:
     busy: float
 
 
-async def measure_row(row: Row, repeats: int) -> float:
-    """CPU ns per operation of one row on the running loop: the best of `repeats`."""
+async def time_passes(row: Row, passes: int) -> int:
+    """ns that `passes` passes of one row take on the running loop, by the row's clock."""
     loop = asyncio.get_running_loop()
-    best = float("inf")
-    for _ in range(repeats + 1):  # the first warms up; being slower, it never is the best
-        gc.collect()
-        start = time.process_time_ns()
+    gc.collect()
+    start = row.clock()
+    for _ in range(passes):
         await row.run(loop, row.count)
-        best = min(best, (time.process_time_ns() - start) / row.count)
-    return best
+    return row.clock() - start
+
+
+async def calibrate(row: Row, seconds: float) -> int:
+    """How many passes of the row take about `seconds`; at least one. Warms the row up."""
+    await time_passes(row, 1)
+    return max(1, round(seconds * 1e9 / max(1, await time_passes(row, 1))))
+
+
+async def measure_row(row: Row, repeats: int, passes: int = 1) -> float:
+    """ns per operation of one row on the running loop: the best of `repeats` of `passes` each."""
+    await time_passes(row, 1)
+    times = [await time_passes(row, passes) for _ in range(repeats)]
+    return min(times) / (row.count * passes)
 
 
 def measure_loop(factory: LoopFactory, names: list[str], repeats: int) -> Turn:

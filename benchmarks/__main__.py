@@ -1,0 +1,156 @@
+"""make bench: every row on every loop, interleaved; ratios to the best peer with their spread.
+
+    python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
+
+In each round every row is measured on every loop in turn (row 1: loop A, loop B, ...; row 2 ...),
+so the turns that are compared lie seconds apart; a ratio is taken within a round. Rounds go on
+until their number or the time is used up; the first is always finished. A row that a loop cannot
+run is shown as failed, with the reason, and not tried again. A run of all rows and loops is kept in
+benchmarks/results/, from which `python -m benchmarks.render` makes the documentation.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.loops import LOOPS
+from benchmarks.markdown import (
+    failures,
+    group_columns,
+    mean_cells,
+    row_cells,
+    row_columns,
+    verdict_counts,
+)
+from benchmarks.peers import usable_loops
+from benchmarks.processes import C_PROGRAMS, Failed, build_c_programs
+from benchmarks.report import table
+from benchmarks.results import Document, Results, RowResult, circumstances, describe, result_file
+from benchmarks.rows import BENCH_ROWS, GROUPS, BenchRow
+from benchmarks.turns import FULL, QUICK, Session
+from benchmarks.wrk import check_wrk
+
+WIDTH = 190  # of the tables, which rather wrap than lose a figure
+console = Console(width=WIDTH, highlight=False)
+
+
+def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
+    """One round of one row: each loop's turn, and that of the servers it is measured beside."""
+    turn = {}
+    for name in (*row.servers, *names):
+        if name in result.failed:
+            continue
+        try:
+            turn[name] = row.measure(session, name)
+        except Failed as exc:
+            result.failed[name] = str(exc)
+            console.print(f"{row.title}: {name} failed: {exc}", style="yellow")
+    result.rounds.append(turn)
+
+
+def measure_all(session: Session, rows: Sequence[BenchRow], loops: Sequence[str]) -> Results:
+    """All rounds of all rows, as far as the effort's time allows."""
+    results = {row.key: RowResult() for row in rows}
+    started = time.monotonic()
+    for number in range(1, session.effort.rounds + 1):
+        for row in rows:
+            spent = time.monotonic() - started
+            if number > 1 and spent > session.effort.budget:
+                break
+            with console.status(f"round {number}, {spent:.0f} s: {row.title}"):
+                measure_row(session, row, loops, results[row.key])
+        session.end_round()
+        console.print(f"round {number} ended after {time.monotonic() - started:.0f} s", style="dim")
+    return results
+
+
+def print_group(document: Document, group: str) -> None:
+    """Prints the rows of one group, each with its verdict."""
+    rows = [BENCH_ROWS[key] for key in document.results if BENCH_ROWS[key].group == group]
+    names = group_columns(document, group)
+    made = table(group, *row_columns(names))
+    for row in rows:
+        made.add_row(*row_cells(document, row, names))
+    if rows:
+        console.print(made)
+
+
+def print_document(document: Document) -> None:
+    """Prints every group, the geometric means, what is slower and what failed."""
+    for group in GROUPS:
+        print_group(document, group)
+    columns, lines = mean_cells(document)
+    made = table("Geometric means of the ratios", *columns)
+    for line in lines:
+        made.add_row(*line)
+    console.print(made)
+    console.print(verdict_counts(document))
+    console.print(failures(document), style="yellow")
+
+
+def parse_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="within three minutes")
+    parser.add_argument("--rows", nargs="+", metavar="ROW", help="keys, or parts of keys, of rows")
+    parser.add_argument("--loops", nargs="+", choices=LOOPS, default=list(LOOPS), metavar="LOOP")
+    parser.add_argument("--rounds", type=int, help="at most so many rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("--list", action="store_true", help="list the rows and end")
+    return parser.parse_args()
+
+
+def chosen_rows(parts: Sequence[str] | None) -> list[BenchRow]:
+    """The rows whose key is named, or contains what is named; exits if nothing fits."""
+    if not parts:
+        return list(BENCH_ROWS.values())
+    chosen = [
+        row
+        for row in BENCH_ROWS.values()
+        if any(part == row.key or (part not in BENCH_ROWS and part in row.key) for part in parts)
+    ]
+    if not chosen:
+        raise SystemExit(f"no row fits {' '.join(parts)}; rows: {' '.join(BENCH_ROWS)}")
+    return chosen
+
+
+def main() -> int:
+    options = parse_options()
+    rows = chosen_rows(options.rows)
+    if options.list:
+        console.print("\n".join(f"{row.key:22}{row.title}" for row in rows))
+        return 0
+    check_wrk()
+    build_c_programs()
+    loops, missing = usable_loops(options.loops)
+    for loop, reason in missing.items():
+        console.print(f"{loop} is left out: {reason}", style="yellow")
+    about = circumstances(loops)
+    console.print(describe(about), style="dim")
+    effort = QUICK if options.quick else FULL
+    if options.rounds:
+        effort = replace(effort, rounds=options.rounds)
+    session = Session(effort)
+    try:
+        results = measure_all(session, rows, loops)
+    finally:
+        session.close()
+    document = Document(options.quick, about, missing, results)
+    print_document(document)
+    complete = len(rows) == len(BENCH_ROWS) and len(options.loops) == len(LOOPS)
+    path = options.json or default_file(complete, options.quick)
+    document.save(path)
+    console.print(f"results: {path}", style="dim")
+    return 0
+
+
+def default_file(complete: bool, quick: bool) -> Path:
+    """Where results go unless --json says: only a complete run is kept with the sources."""
+    return result_file("bench", quick) if complete else C_PROGRAMS.parent / "bench-partial.json"
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
