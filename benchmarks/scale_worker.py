@@ -15,7 +15,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from benchmarks.loops import LOOPS, loop_factory
 from benchmarks.processes import resident_bytes
@@ -124,7 +125,7 @@ async def measure_threads(size: int) -> Figures:
     }
 
 
-POINTS: dict[str, Callable[[int], Awaitable[Figures]]] = {
+POINTS: dict[str, Callable[[int], Coroutine[Any, Any, Figures]]] = {
     "tasks": measure_tasks,
     "timers": measure_timers,
     "threads": measure_threads,

@@ -15,7 +15,7 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
 from benchmarks.certificate import server_context
@@ -122,7 +122,7 @@ async def echo(count: int, context: ssl.SSLContext | None = None) -> None:
         raise SystemExit(f"the client ended with status {client.returncode}")
 
 
-PATHS: dict[str, Callable[..., Awaitable[None]]] = {
+PATHS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "task_switch": task_switch,
     "create_and_await": create_and_await,
     "call_soon": call_soon,

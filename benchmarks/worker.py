@@ -100,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for line in sys.stdin:
         order = json.loads(line)
         row = IN_PROCESS_ROWS[order["row"]]
+        answer: dict[str, float | str]
         try:
             answer = {"value": run_row(factory, row, order["seconds"], order["repeats"])}
         except Exception as exc:
