@@ -9,8 +9,10 @@
 
 #include "base/freelist.h"
 
+#define PA_POOL_CAPACITY 256
+
 typedef struct {
-    PyObject *items[PA_FREELIST_CAPACITY]; // owned
+    PyObject *items[PA_POOL_CAPACITY]; // owned
     int count;
     bool closed; // drained for good
 } PaPool;
@@ -34,7 +36,7 @@ pa_pool_take(PaPool *pool)
 static inline bool
 pa_pool_give(PaPool *pool, PyObject *idle)
 {
-    if (!PA_FREELIST_ON || pool->count == PA_FREELIST_CAPACITY || pool->closed) {
+    if (!PA_FREELIST_ON || pool->count == PA_POOL_CAPACITY || pool->closed) {
         return false;
     }
     pool->items[pool->count++] = idle;
@@ -46,7 +48,7 @@ pa_pool_give(PaPool *pool, PyObject *idle)
 static inline bool
 pa_pool_revive(PaPool *pool, PyObject *dying)
 {
-    if (!PA_FREELIST_ON || pool->count == PA_FREELIST_CAPACITY || pool->closed) {
+    if (!PA_FREELIST_ON || pool->count == PA_POOL_CAPACITY || pool->closed) {
         return false;
     }
     Py_SET_REFCNT(dying, 1);

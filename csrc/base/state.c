@@ -178,15 +178,33 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
     return err;
 }
 
+static void
+trim_freelists(PaState *st, void (*trim)(PaFreelist *list))
+{
+    trim(&st->handle_freelist);
+    trim(&st->timer_handle_freelist);
+    trim(&st->threadsafe_handle_freelist);
+    trim(&st->future_freelist);
+    trim(&st->task_freelist);
+}
+
+static void
+trim_to_usual(PaFreelist *list)
+{
+    pa_freelist_trim(list, PA_FREELIST_KEEP);
+}
+
+void
+pa_state_trim(PaState *st)
+{
+    trim_freelists(st, trim_to_usual);
+}
+
 void
 pa_state_clear(PaState *st)
 {
     /* Freed before the types: the allocator asks a dead object's type for the size in front. */
-    pa_freelist_drain(&st->handle_freelist);
-    pa_freelist_drain(&st->timer_handle_freelist);
-    pa_freelist_drain(&st->threadsafe_handle_freelist);
-    pa_freelist_drain(&st->future_freelist);
-    pa_freelist_drain(&st->task_freelist);
+    trim_freelists(st, pa_freelist_drain);
     pa_pool_drain(&st->wakeup_pool);
     pa_pool_drain(&st->future_iter_pool);
     clear_block(st, TYPES_SIZE);

@@ -118,6 +118,9 @@ typedef struct PaState {
     /* Where asyncio's fields begin in a thread state (sched/threadslots.h), 0 when not known. */
     Py_ssize_t thread_slots_offset;
 
+    /* Where the map of a contextvars.Context stands in it (sched/snapshot.h), 0 when not known. */
+    Py_ssize_t context_map_offset;
+
     /* Where our fields begin in a Handle, TimerHandle or _ThreadSafeHandle: behind the slots of
      * the asyncio class, which differ between versions. */
     Py_ssize_t handle_offset;
@@ -173,6 +176,8 @@ pa_state_if_alive(PyTypeObject *type)
 int pa_state_init(PaState *st);
 int pa_state_traverse(PaState *st, visitproc visit, void *arg);
 void pa_state_clear(PaState *st);
+/* Frees what the freelists hold beyond the usual. No Python code runs. */
+void pa_state_trim(PaState *st);
 
 /* A heap type of this module added to it under its own name: new reference, or NULL. */
 PyTypeObject *pa_add_type(PyObject *module, PyType_Spec *spec, PyObject *base);

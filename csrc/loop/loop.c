@@ -6,6 +6,7 @@
 #include "loop/loop.h"
 #include "loop/poll.h"
 #include "sched/handle.h"
+#include "sched/snapshot.h"
 
 #include <structmember.h>
 #include <unistd.h>
@@ -129,6 +130,8 @@ loop_traverse(PyObject *self, visitproc visit, void *arg)
     for (PaMember *member = loop->members; member != NULL; member = member->next) {
         Py_VISIT(member);
     }
+    Py_VISIT(loop->sched.snapshot);
+    Py_VISIT(loop->sched.scratch);
     int err = pa_ring_traverse(&loop->sched.ring, visit, arg);
     if (err == 0) {
         err = pa_timerheap_traverse(&loop->sched.timers, visit, arg);
@@ -140,6 +143,7 @@ static void
 release_scheduled(PaLoop *loop)
 {
     pa_ring_clear(&loop->sched.ring);
+    pa_snapshot_drop(&loop->sched);
     while (loop->sched.timers.count > 0) {
         PyObject *handle = pa_timerheap_pop_steal(&loop->sched.timers);
         pa_timer_handle_unscheduled(loop->sched.st, handle);

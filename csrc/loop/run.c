@@ -14,6 +14,7 @@
  * callback that needs Python takes it back (pa_loop_enter). */
 #include "loop/loop.h"
 #include "loop/poll.h"
+#include "sched/snapshot.h"
 
 #include <math.h>
 #include <unistd.h>
@@ -126,6 +127,8 @@ poll_blocking(PaLoop *loop)
     if (pa_sched_leave_task(&loop->sched) < 0) {
         return -1;
     }
+    pa_snapshot_drop(&loop->sched);
+    pa_state_trim(loop->sched.st);
     PaTimerHeap *timers = &loop->sched.timers;
     if (timers->count > 0) {
         double now = pa_loop_time(loop);
@@ -311,6 +314,8 @@ clean_up(PaLoop *loop)
     if (pa_sched_leave_task(&loop->sched) < 0) {
         pa_write_unraisable(self);
     }
+    pa_snapshot_drop(&loop->sched);
+    pa_state_trim(loop->sched.st);
     loop->stopping = false;
     loop->sched.thread_id = 0;
     if (set_running_loop(loop, Py_None) < 0 || set_origin_tracking(loop, false) < 0) {

@@ -5,6 +5,7 @@
  * call, because the callback may cancel its own handle. All three types share these functions;
  * data() finds the C fields behind the base's slots. Runs with the GIL held. */
 #include "sched/handle.h"
+#include "sched/snapshot.h"
 
 #include <structmember.h>
 
@@ -73,8 +74,9 @@ fill(PaSched *sched, PaHandle *h, PyObject *callback, PyObject *const *args, Py_
     h->nargs = 0;
     h->loop = Py_NewRef(sched->loop);
     h->callback = Py_NewRef(callback);
-    h->context =
-        context == NULL || context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    h->context_shared = false;
+    h->context = context == NULL || context == Py_None ? pa_snapshot_take(sched, &h->context_shared)
+                                                       : Py_NewRef(context);
     if (h->context == NULL) {
         return -1;
     }
@@ -393,12 +395,47 @@ callback_failed(PaSched *sched, PyObject *self, PaHandle *h, PyObject *callback,
     return err;
 }
 
+/* A new reference; *snapshot is NULL or another one, both for give_back_steal(). While the callback
+ * runs, and for an exception handler afterwards, the handle shows the context that it runs in. */
+static PyObject *
+context_to_run_in(PaSched *sched, PaHandle *h, PyObject **snapshot)
+{
+    *snapshot = NULL;
+    if (!h->context_shared) {
+        return h->context == NULL ? PyContext_CopyCurrent() : Py_NewRef(h->context);
+    }
+    PyObject *context = pa_snapshot_scratch(sched, h->context);
+    if (context != NULL) {
+        *snapshot = h->context;
+        h->context = Py_NewRef(context);
+        h->context_shared = false;
+    }
+    return context;
+}
+
+/* Who holds the handle may still ask it for its context. */
+static void
+give_back_steal(PaSched *sched, PyObject *self, PaHandle *h, PyObject *context, PyObject *snapshot)
+{
+    bool unseen = Py_REFCNT(self) == 1 && h->context == context;
+    if (unseen) {
+        h->context = NULL;
+        Py_DECREF(context);
+    }
+    pa_snapshot_give_back_steal(sched, context, snapshot, unseen);
+    Py_DECREF(snapshot);
+}
+
 static int
 run_data(PaSched *sched, PyObject *self, PaHandle *h)
 {
     PyObject *stack[1 + PA_HANDLE_INLINE_ARGS];
     PyObject *const *args = stack + 1;
-    PyObject *callback = Py_NewRef(h->callback), *context = Py_NewRef(h->context);
+    PyObject *snapshot, *context = context_to_run_in(sched, h, &snapshot);
+    if (context == NULL) {
+        return -1;
+    }
+    PyObject *callback = Py_NewRef(h->callback);
     PyObject *more = Py_XNewRef(h->more);
     Py_ssize_t nargs = h->nargs, held = h->nargs;
     for (Py_ssize_t i = 0; i < held; i++) {
@@ -422,8 +459,13 @@ run_data(PaSched *sched, PyObject *self, PaHandle *h)
         Py_DECREF(stack[1 + i]);
     }
     Py_XDECREF(more);
-    Py_DECREF(context);
     Py_DECREF(callback);
+    if (snapshot == NULL) {
+        Py_DECREF(context);
+    }
+    else {
+        give_back_steal(sched, self, h, context, snapshot);
+    }
     return err;
 }
 
@@ -535,9 +577,31 @@ handle_run(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+or_none(PyObject *obj)
+{
+    return Py_NewRef(obj == NULL ? Py_None : obj);
+}
+
+/* The handle's own context from now on. A new reference; None when it was cleared. */
+static PyObject *
+own_context(PyObject *self, void *Py_UNUSED(closure))
+{
+    PaHandle *h = data_of(self);
+    if (h->context_shared) {
+        PyObject *context = PyContext_Copy(h->context);
+        if (context == NULL) {
+            return NULL;
+        }
+        h->context_shared = false;
+        Py_SETREF(h->context, context);
+    }
+    return or_none(h->context);
+}
+
+static PyObject *
 handle_get_context(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(data_of(self)->context);
+    return own_context(self, NULL);
 }
 
 PyDoc_STRVAR(when_doc, "when($self, /)\n--\n\n"
@@ -553,12 +617,6 @@ timer_when(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 /* ---- the base's attributes */
-
-static PyObject *
-or_none(PyObject *obj)
-{
-    return Py_NewRef(obj == NULL ? Py_None : obj);
-}
 
 static PyObject *
 get_callback(PyObject *self, void *Py_UNUSED(closure))
@@ -601,12 +659,6 @@ get_repr(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
-get_context(PyObject *self, void *Py_UNUSED(closure))
-{
-    return or_none(data_of(self)->context);
-}
-
-static PyObject *
 get_when(PyObject *self, void *Py_UNUSED(closure))
 {
     return timer_when(self, NULL);
@@ -624,7 +676,7 @@ get_scheduled(PyObject *self, void *Py_UNUSED(closure))
         {"_source_traceback", get_source_traceback, NULL, NULL, NULL},                             \
         {"_repr", get_repr, NULL, NULL, NULL},                                                     \
     {                                                                                              \
-        "_context", get_context, NULL, NULL, NULL                                                  \
+        "_context", own_context, NULL, NULL, NULL                                                  \
     }
 
 static PyGetSetDef handle_getset[] = {HANDLE_GETSET, {NULL, NULL, NULL, NULL, NULL}};
@@ -707,5 +759,5 @@ pa_handle_init_types(PyObject *module, PaState *st)
         }
         PyErr_Clear(); // 3.14+ has it
     }
-    return 0;
+    return pa_snapshot_find(st);
 }

@@ -14,13 +14,14 @@
 typedef struct {
     PyObject *loop;                        // owned
     PyObject *callback;                    // owned, NULL once cancelled
-    PyObject *context;                     // owned
+    PyObject *context;                     // owned; a snapshot when context_shared
     PyObject *more;                        // owned: all arguments, when more than fit inline
     PyObject *args[PA_HANDLE_INLINE_ARGS]; // owned, the first nargs of them
     PyObject *source_traceback;            // owned, debug mode only
     PyObject *repr;                        // owned, the text that cancel() keeps in debug mode
     int nargs;
     bool cancelled;
+    bool context_shared; // snapshot.h
 } PaHandle;
 
 typedef struct {

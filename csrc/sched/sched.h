@@ -23,6 +23,9 @@ typedef struct PaSched {
      * current_task is set; NULL where only asyncio's functions reach it. */
     PyObject **current_task_slot;
 
+    PyObject *snapshot; // owned or NULL: snapshot.h
+    PyObject *scratch;  // owned or NULL: a context to run callbacks in, while none does
+
     unsigned long thread_id; // of the thread in run_forever(), 0 when not running
     bool debug;              // loop.get_debug()
     bool closed;             // loop.is_closed()
