@@ -76,7 +76,7 @@ struct PaLoop {
 
     /* adaptive polling, run.c */
     int vain_polls;        // polls in a row that found nothing while something was ready
-    int batches_per_poll;  // 1 to 16
+    int batches_per_poll;  // 1 to 64
     int batches_left;      // batches still to run before the next poll
     int batches_unclocked; // of these, the next that need no look at the clock
     double last_poll;      // when polled last, seconds

@@ -5,10 +5,10 @@
  * callbacks) and then the timers join the batch behind what was ready, as in asyncio.
  *
  * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
- * polls have come back empty while the ring kept filling, 2, 4 and then 8 and 16 batches
- * (MAX_BATCHES) run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at
- * the first I/O event, new watcher or write. What I/O events made ready runs without a poll in between. Timers are looked at in every
- * turn all the same.
+ * polls have come back empty while the ring kept filling, 2, 4 and so on up to MAX_BATCHES batches
+ * run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at the first
+ * I/O event, new watcher or write. What I/O events made ready runs without a poll in between. Timers
+ * are looked at in every turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first libuv
  * callback that needs Python takes it back (pa_loop_enter). */
@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define PATIENCE              4
-#define MAX_BATCHES           16
+#define MAX_BATCHES           64
 #define MAX_SKIP_SECONDS      50e-6
 #define SHORT_BATCHES_SECONDS 8e-6          // one to four batches together
 #define MAX_POLL_SECONDS      (24.0 * 3600) // as asyncio's: some kernels refuse longer ones

@@ -99,14 +99,100 @@ read_bytes(PaTls *tls, Py_ssize_t size, PyObject **data)
 
 /* Steals data. */
 static int
-append_steal(PyObject **list, PyObject *data)
+add_piece_steal(PyObject **first, PyObject **list, PyObject *data)
 {
+    if (*first == NULL) {
+        *first = data;
+        return 0;
+    }
     if (*list == NULL) {
-        *list = PyList_New(0);
+        *list = PyList_New(1);
+        if (*list != NULL) {
+            PyList_SET_ITEM(*list, 0, Py_NewRef(*first));
+        }
     }
     int result = *list == NULL ? -1 : PyList_Append(*list, data);
     Py_DECREF(data);
     return result;
+}
+
+/* One read into `memory`: bytes read, 0 at close_notify; *result says which. */
+static Py_ssize_t
+read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
+{
+    PyObject *view = PyMemoryView_FromMemory(memory, room, PyBUF_WRITE);
+    PyObject *size = view == NULL ? NULL : PyLong_FromSsize_t(room);
+    PyObject *got = NULL;
+    if (size != NULL) {
+        PyObject *args[] = {tls->codec, size, view};
+        got = PyObject_VectorcallMethod(pa_tls_state(tls)->names.read, args, 3, NULL);
+    }
+    Py_XDECREF(size);
+    Py_XDECREF(view);
+    if (got == NULL) {
+        *result = pa_tls_wants_more(tls) ? READ_NOTHING : READ_ERROR;
+        return 0;
+    }
+    Py_ssize_t count = PyLong_AsSsize_t(got);
+    Py_DECREF(got);
+    *result = count < 0 ? READ_ERROR : count == 0 ? READ_END : READ_DATA;
+    tls->more_decrypted = count == room || (count > 0 && tls->more_decrypted);
+    return count;
+}
+
+/* Reads while there is data and room. */
+static Py_ssize_t
+read_all_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
+{
+    Py_ssize_t filled = 0;
+    *result = READ_NOTHING;
+    while (filled < room) {
+        Py_ssize_t size = readable(tls);
+        if (size <= 0) {
+            *result = size < 0 ? READ_ERROR : READ_NOTHING;
+            break;
+        }
+        Py_ssize_t count = read_into(tls, memory + filled, room - filled, result);
+        if (*result != READ_DATA) {
+            break;
+        }
+        filled += count;
+    }
+    return filled;
+}
+
+/* Several records at once into one bytes of up to `size`, without joining pieces: *data is new when
+ * there are any, also before an error or the end. */
+static ReadResult
+read_records(PaTls *tls, Py_ssize_t size, PyObject **data)
+{
+    ReadResult result;
+    *data = PyBytes_FromStringAndSize(NULL, size);
+    if (*data == NULL) {
+        return READ_ERROR;
+    }
+    Py_ssize_t filled = read_all_into(tls, PyBytes_AS_STRING(*data), size, &result);
+    PyObject *exc = PyErr_GetRaisedException();
+    if (filled == 0) {
+        Py_CLEAR(*data);
+    }
+    else if (filled < size && _PyBytes_Resize(data, filled) < 0) {
+        Py_XDECREF(exc);
+        return READ_ERROR;
+    }
+    PyErr_SetRaisedException(exc);
+    return result;
+}
+
+/* One record or, where that is done by the ssl module itself (others could keep the memory that it is
+ * read into), several. */
+static ReadResult
+read_piece(PaTls *tls, Py_ssize_t size, PyObject **data)
+{
+    if (size > 2 * RECORD_SIZE && tls->codec != tls->sslobj) {
+        return read_records(tls, size, data);
+    }
+    return read_bytes(tls, size < RECORD_SIZE ? size : RECORD_SIZE, data);
 }
 
 /* Decrypts all that is there: *first is its first piece, and *list has all pieces when there are
@@ -118,20 +204,12 @@ decrypt(PaTls *tls, PyObject **first, PyObject **list)
     Py_ssize_t size;
     while ((size = readable(tls)) > 0) {
         PyObject *data;
-        ReadResult result = read_bytes(tls, size < RECORD_SIZE ? size : RECORD_SIZE, &data);
-        if (result != READ_DATA) {
+        ReadResult result = read_piece(tls, size, &data);
+        if (data != NULL && add_piece_steal(first, list, data) < 0) {
+            return READ_ERROR;
+        }
+        if (result == READ_ERROR || result == READ_END || data == NULL) {
             return result;
-        }
-        if (*first == NULL) {
-            *first = data;
-            continue;
-        }
-        if ((*list == NULL && append_steal(list, Py_NewRef(*first)) < 0)) {
-            Py_DECREF(data);
-            return READ_ERROR;
-        }
-        if (append_steal(list, data) < 0) {
-            return READ_ERROR;
         }
     }
     return size < 0 ? READ_ERROR : READ_NOTHING;
@@ -250,51 +328,6 @@ read_plain(PaTls *tls)
 
 /* ---- buffered protocols */
 
-/* One read into the protocol's memory: bytes read, 0 at close_notify; *result says which. */
-static Py_ssize_t
-read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
-{
-    PyObject *view = PyMemoryView_FromMemory(memory, room, PyBUF_WRITE);
-    PyObject *size = view == NULL ? NULL : PyLong_FromSsize_t(room);
-    PyObject *got = NULL;
-    if (size != NULL) {
-        PyObject *args[] = {tls->codec, size, view};
-        got = PyObject_VectorcallMethod(pa_tls_state(tls)->names.read, args, 3, NULL);
-    }
-    Py_XDECREF(size);
-    Py_XDECREF(view);
-    if (got == NULL) {
-        *result = pa_tls_wants_more(tls) ? READ_NOTHING : READ_ERROR;
-        return 0;
-    }
-    Py_ssize_t count = PyLong_AsSsize_t(got);
-    Py_DECREF(got);
-    *result = count < 0 ? READ_ERROR : count == 0 ? READ_END : READ_DATA;
-    tls->more_decrypted = count == room || (count > 0 && tls->more_decrypted);
-    return count;
-}
-
-/* Fills the buffer as far as there is data. */
-static Py_ssize_t
-fill(PaTls *tls, const Py_buffer *view, ReadResult *result)
-{
-    Py_ssize_t filled = 0;
-    *result = READ_NOTHING;
-    while (filled < view->len) {
-        Py_ssize_t size = readable(tls);
-        if (size <= 0) {
-            *result = size < 0 ? READ_ERROR : READ_NOTHING;
-            break;
-        }
-        Py_ssize_t count = read_into(tls, (char *)view->buf + filled, view->len - filled, result);
-        if (*result != READ_DATA) {
-            break;
-        }
-        filled += count;
-    }
-    return filled;
-}
-
 /* protocol.get_buffer(hint). New reference. */
 static PyObject *
 get_buffer(PaTls *tls)
@@ -342,7 +375,7 @@ read_buffered(PaTls *tls)
         return -1;
     }
     ReadResult result;
-    Py_ssize_t filled = fill(tls, &view, &result);
+    Py_ssize_t filled = read_all_into(tls, view.buf, view.len, &result);
     bool full = filled == view.len;
     PyBuffer_Release(&view);
     Py_DECREF(buffer);
