@@ -1,6 +1,7 @@
 """What becomes of exceptions nobody catches: handlers, contexts, log records."""
 
 import logging
+import sys
 
 import pytest
 
@@ -191,3 +192,46 @@ def test_context_variables_of_the_callback_are_visible_to_the_handler(loop):
     loop.call_soon(failing)
     turn(loop)
     assert seen == ["of the callback" if sys.version_info >= (3, 12) else "none"]
+
+
+def test_the_handler_runs_inside_the_handling_of_the_exception(same_as_asyncio):
+    def body(loop):
+        seen = []
+
+        def handler(loop, context):
+            seen.append(sys.exc_info()[1] is context["exception"])
+            raise ZeroDivisionError
+
+        def fails():
+            raise ValueError("of a callback")
+
+        loop.set_exception_handler(handler)
+        loop.default_exception_handler = lambda context: seen.append(
+            (context["message"], repr(context["exception"].__context__))
+        )
+        loop.call_soon(fails)
+        turn(loop)
+        seen.append(sys.exc_info())
+        loop.close()
+        return seen
+
+    assert same_as_asyncio(body) == [
+        True,
+        ("Unhandled error in exception handler", "ValueError('of a callback')"),
+        (None, None, None),
+    ]
+
+
+def test_debug_mode_tells_the_default_handler_which_handle_runs(same_as_asyncio, asyncio_log):
+    def body(loop):
+        loop.set_debug(True)
+        loop.slow_callback_duration = 60
+        loop.call_soon(lambda: loop.call_exception_handler({"message": "by hand"}))
+        turn(loop)
+        loop.call_exception_handler({"message": "outside"})
+        loop.close()
+        return [text.splitlines()[:2] for text in asyncio_log.take()]
+
+    inside, outside = same_as_asyncio(body)
+    assert inside == ["by hand", "handle_traceback: Handle created at (most recent call last):"]
+    assert outside == ["outside"]

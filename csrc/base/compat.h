@@ -91,6 +91,18 @@ pa_write_unraisable(PyObject *where)
     }
 }
 
+/* obj.name(arg) as from inside `except exc:`, so that sys.exc_info() shows it there. New reference. */
+static inline PyObject *
+pa_call_method_handling(PyObject *exc, PyObject *obj, PyObject *name, PyObject *arg)
+{
+    PyObject *before = PyErr_GetHandledException();
+    PyErr_SetHandledException(exc);
+    PyObject *result = PyObject_CallMethodOneArg(obj, name, arg);
+    PyErr_SetHandledException(before);
+    Py_XDECREF(before);
+    return result;
+}
+
 /* True for the two exceptions that asyncio never swallows. */
 static inline bool
 pa_is_exit(PyObject *exc)

@@ -41,6 +41,7 @@
     X(accept)                                                                                      \
     X(call_at)                                                                                     \
     X(create_future)                                                                               \
+    X(_current_handle)                                                                             \
     X(_source_traceback)                                                                           \
     X(finalizer)                                                                                   \
     X(fileno)                                                                                      \

@@ -41,7 +41,8 @@ pa_loop_report(PaLoop *loop, const char *message, PyObject *exc, PyObject *extra
     PyObject *reply = NULL;
     PyObject *context = Py_BuildValue("{O:s, O:O}", names->message, message, names->exception, exc);
     if (context != NULL && (extra == NULL || PyDict_Update(context, extra) == 0)) {
-        reply = PyObject_CallMethodOneArg((PyObject *)loop, names->call_exception_handler, context);
+        reply =
+            pa_call_method_handling(exc, (PyObject *)loop, names->call_exception_handler, context);
     }
     Py_XDECREF(context);
     if (reply == NULL && pa_sched_is_exit_raised()) {

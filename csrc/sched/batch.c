@@ -139,8 +139,8 @@ log_if_slow(PaSched *sched, PyObject *handle, double seconds)
     return reply == NULL ? -1 : 0;
 }
 
-int
-pa_sched_run_timed(PaSched *sched, PyObject *handle)
+static int
+run_and_time(PaSched *sched, PyObject *handle)
 {
     double begin = debug_time(sched);
     if ((begin == -1.0 && PyErr_Occurred()) || run_handle_entry(sched, handle) < 0) {
@@ -151,6 +151,29 @@ pa_sched_run_timed(PaSched *sched, PyObject *handle)
         return -1;
     }
     return log_if_slow(sched, handle, end - begin);
+}
+
+/* asyncio's default exception handler tells where the handle that runs was made. */
+static int
+set_current_handle(PaSched *sched, PyObject *handle)
+{
+    return PyObject_SetAttr(sched->loop, sched->st->names._current_handle, handle);
+}
+
+int
+pa_sched_run_timed(PaSched *sched, PyObject *handle)
+{
+    if (set_current_handle(sched, handle) < 0) {
+        return -1;
+    }
+    int err = run_and_time(sched, handle);
+    PyObject *exc = PyErr_GetRaisedException();
+    if (set_current_handle(sched, Py_None) < 0) {
+        Py_XDECREF(exc);
+        return -1;
+    }
+    PyErr_SetRaisedException(exc);
+    return err;
 }
 
 static int

@@ -302,7 +302,7 @@ report_failure(PaSched *sched, PyObject *self, PaHandle *h, PyObject *callback, 
          PyDict_SetItem(context, st->names.source_traceback, h->source_traceback) < 0)) {
         goto done;
     }
-    reply = PyObject_CallMethodOneArg(sched->loop, st->names.call_exception_handler, context);
+    reply = pa_call_method_handling(exc, sched->loop, st->names.call_exception_handler, context);
     result = reply == NULL ? -1 : 0;
 done:
     if (result < 0 && !pa_sched_is_exit_raised()) {

@@ -11,7 +11,6 @@ import pyasync
 from .clock import Loop, OrderedLoop
 from .connections import run_connection
 from .interpreter import run_scheduling
-from .known import without_known
 from .program import Connection, Program, Scheduling, script
 from .streams import run_streams
 
@@ -54,17 +53,12 @@ def compare(
     program: Program,
     subject: Factory = pyasync.new_event_loop,
     reference: Factory = OrderedLoop,
-    *,
-    strict: bool = False,
 ) -> Difference | None:
-    """Run the program on both loops; the difference, None when there is none.
-
-    Differences that known.py lists are overlooked unless strict.
-    """
+    """Run the program on both loops; the difference, None when there is none."""
     assert asyncio._get_running_loop() is None, "programs run loops of their own"
     expected = trace_of(program, reference)
     got = trace_of(program, subject)
-    if expected == got or (not strict and without_known(expected) == without_known(got)):
+    if expected == got:
         return None
     return Difference(program, expected, got)
 
