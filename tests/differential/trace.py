@@ -28,6 +28,7 @@ _TRANSPORT = re.compile(r"(?:\w+\.)*\w*SocketTransport\b")
 _CUT_TRANSPORT = re.compile(r"<\w*Soc\w*\.\.\.[^>]*>>")  # as reprlib shortens it
 _WHEN = re.compile(r"\bwhen=[\d.]+")
 _PLACE = re.compile(r"(created at) \S+:\d+")  # a loop in C has no frame of its own to show
+_FRAMES = re.compile(r"\[<FrameSummary [^\]]*\]")  # the same
 _SLOW = re.compile(r"took \d+\.\d+ seconds")
 
 
@@ -52,6 +53,8 @@ class Trace(logging.Handler):
     def plain(self, text: str) -> str:
         """The text without what differs between two runs of the same program."""
         text = _CREATED.sub(r"\1 ...\n", text)
+        if "FrameSummary" in text:
+            text = _FRAMES.sub("[...]", text)
         if "0x" in text:
             text = _ADDRESS.sub("0x", text)
         if "created at " in text:
