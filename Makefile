@@ -1,7 +1,7 @@
 # Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
 # ARGS='-k name' goes to pytest.
 
-.PHONY: help build test differential demo bench check format asan refleaks clean
+.PHONY: help build test differential demo bench bench-smoke check format asan refleaks clean
 .DEFAULT_GOAL := help
 export PYTHON
 
@@ -14,6 +14,7 @@ help:
 	@echo "make differential  an hour of random programs on asyncio and on pyasync"
 	@echo "make demo      an aiohttp application under load, on asyncio and on pyasync"
 	@echo "make bench     every benchmark on every loop; QUICK=1 in 3 minutes, ROW=name LOOPS='a b' a part"
+	@echo "make bench-smoke   instructions per operation against the recorded ratios to asyncio"
 	@echo "make check     formatting, lint, types, stubs"
 	@echo "make asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make refleaks  reference and block counts, on a debug build: PYTHON=python3.14-dbg"
@@ -34,6 +35,9 @@ demo:
 bench:
 	@$(call setup,bench) exec $$py -m benchmarks $(if $(QUICK),--quick) \
 		$(if $(ROW),--rows $(ROW)) $(if $(LOOPS),--loops $(LOOPS)) $(ARGS)
+
+bench-smoke:
+	@$(call setup,smoke) exec $$py -m benchmarks.smoke $(ARGS)
 
 check:
 	@PYASYNC_DEV=1 tools/check.sh

@@ -2,8 +2,8 @@
 
     python -m benchmarks.smoke [--record] [--paths PATH ...]
 
-Each path of smoke_paths.py runs under callgrind on asyncio and on pyasync, once with N operations
-and once with 2N; the difference is what N operations execute, as start-up cancels out. The ratio
+Each path of smoke_paths.py runs under callgrind on asyncio and on pyasync, with N operations and
+then with 2N; the difference is what N operations execute, as start and end cancel out. The ratio
 of the two loops hardly depends on the machine, so it can be compared with the one recorded for
 this Python version in smoke_ratios.json: more than 3% over it fails, and so does a path without a
 record. `--record` writes the ratios measured now, for a change that is meant to cost something or
@@ -18,6 +18,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,57 +31,62 @@ from benchmarks.smoke_paths import PATHS
 RECORD = Path(__file__).with_name("smoke_ratios.json")
 LIMIT = 1.03  # times the recorded ratio
 NOTEWORTHY = 0.97  # below, the record should be made anew, so that it guards what was won
-TIME_LIMIT = 150.0  # s for one run
+TIME_LIMIT = 300.0  # s for one loop
 LOOPS = ("asyncio", "pyasync")
-COUNTS = {
-    "task_switch": 10_000,
-    "create_and_await": 3_000,
-    "call_soon": 10_000,
-    "timer": 3_000,
-    "echo": 600,
-    "tls_echo": 300,
+MARK = "getsid"  # the C function at whose calls callgrind begins to count anew
+# What would move a count by a percent or two from one environment to the next: the order of sets,
+# and how often the C library's allocator gives memory back to the system and fetches it again.
+FIXED = {
+    "PYTHONHASHSEED": "0",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+    "MALLOC_TRIM_THRESHOLD_": "2000000000",
+    "MALLOC_TOP_PAD_": "64000000",
 }
+MARKS = 3  # per path: after N operations to warm up, after N more, after 2N more
 
-Run = tuple[str, str, int]  # loop, path, count
 
-
-def count_instructions(run: Run) -> int:
-    """Instructions that one process executes, as callgrind counts them."""
-    loop, path, count = run
-    program = ["-m", "benchmarks.smoke_paths", "--loop", loop, "--path", path]
-    program += ["--count", str(count), "--certificate", certificate_folder().name]
-    valgrind = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"]
+def segments(folder: str, loop: str, paths: Sequence[str]) -> list[int]:
+    """Instructions that one loop's process executed between its marks, as callgrind counted."""
+    program = ["-m", "benchmarks.smoke_paths", "--loop", loop, "--paths", *paths]
+    program += ["--certificate", certificate_folder().name]
+    out = Path(folder) / loop
+    valgrind = ["valgrind", "--tool=callgrind", f"--dump-before={MARK}"]
+    valgrind.append(f"--callgrind-out-file={out}")
     try:
         done = subprocess.run(
             [*valgrind, sys.executable, *program],
-            env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, **FIXED},
             capture_output=True,
             text=True,
             timeout=TIME_LIMIT,
         )
     except subprocess.TimeoutExpired:
-        raise Failed(f"{path} on {loop} did not end within {TIME_LIMIT:g} s") from None
-    counted = re.search(r"Collected : (\d+)", done.stderr)
-    if done.returncode != 0 or counted is None:
-        raise Failed(f"{path} on {loop} ended with status {done.returncode}:\n{done.stderr}")
-    return int(counted[1])
+        raise Failed(f"{loop} did not end within {TIME_LIMIT:g} s") from None
+    if done.returncode != 0:
+        raise Failed(f"{loop} ended with status {done.returncode}:\n{done.stderr}")
+    return [read_total(Path(f"{out}.{number + 1}")) for number in range(MARKS * len(paths))]
+
+
+def read_total(path: Path) -> int:
+    """The instructions of one of callgrind's files."""
+    found = re.search(r"^totals: (\d+)$", path.read_text(), re.MULTILINE)
+    if found is None:
+        raise Failed(f"callgrind wrote no total into {path}")
+    return int(found[1])
 
 
 def measure(paths: list[str]) -> dict[str, dict[str, float]]:
-    """Instructions per operation of each path on each loop; runs as many at once as there are
-    processors, as instructions do not depend on what else runs."""
+    """Instructions per operation of each path on each loop; both loops run at the same time, as
+    instructions do not depend on what else runs."""
     certificate_folder()
-    runs = [
-        (loop, path, COUNTS[path] * length) for path in paths for loop in LOOPS for length in (1, 2)
-    ]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        counts = dict(zip(runs, pool.map(count_instructions, runs), strict=True))
-
-    def per_operation(loop: str, path: str) -> float:
-        count = COUNTS[path]
-        return (counts[loop, path, 2 * count] - counts[loop, path, count]) / count
-
-    return {path: {loop: per_operation(loop, path) for loop in LOOPS} for path in paths}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(LOOPS)) as pool:
+        counted = list(pool.map(lambda loop: segments(folder, loop, paths), LOOPS))
+    costs: dict[str, dict[str, float]] = {path: {} for path in paths}
+    for loop, totals in zip(LOOPS, counted, strict=True):
+        for index, path in enumerate(paths):
+            _, once, twice = totals[index * MARKS : (index + 1) * MARKS]
+            costs[path][loop] = (twice - once) / PATHS[path].count
+    return costs
 
 
 def python_version() -> str:

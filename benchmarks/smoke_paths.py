@@ -1,32 +1,37 @@
 """The paths that `make bench-smoke` counts instructions of; a child that runs under callgrind.
 
-    python -m benchmarks.smoke_paths --loop pyasync --path task_switch --count 2000
+    python -m benchmarks.smoke_paths --loop pyasync --paths task_switch echo --certificate FOLDER
 
-Runs `count` operations and ends. What it executes must not depend on the clock or on chance: no
-garbage collection, about a hundred operations per turn of the loop (so how often the loop polls
-does not depend on how long a turn takes), and the other end of a connection in a process of its
-own, which sends the next message only when the last has come back.
+Each path runs with N operations to warm up, with N and with 2N, and ends each with a mark, at which
+callgrind writes down what it has counted. What it executes must not depend on
+the clock or on chance: no garbage collection, about a hundred operations per turn of the loop (so
+how often the loop polls does not depend on how long a turn takes), and the other end of a
+connection in a process of its own, which sends the next message a while after the last has come
+back (so that the loop is idle by then, slow as it is under callgrind).
 """
 
 import argparse
 import asyncio
 import gc
+import os
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine
+import types
+from collections.abc import Callable, Coroutine, Generator
+from dataclasses import dataclass
 from typing import Any, cast
 
 from benchmarks.certificate import server_context
 from benchmarks.loops import LOOPS, loop_factory
-from benchmarks.task_rows import noop, switch
+from benchmarks.task_rows import noop
 
 AT_ONCE = 100
 MESSAGE = bytes(range(256)) * 4
 
 CLIENT = """
-import socket, ssl, sys
+import socket, ssl, sys, time
 sock = socket.socket(fileno=int(sys.argv[1]))
 count, size = int(sys.argv[2]), int(sys.argv[3])
 if sys.argv[4] == "tls":
@@ -39,7 +44,37 @@ for _ in range(count):
     left = size
     while left:
         left -= len(sock.recv(left)) or sys.exit("the server closed the connection")
+    time.sleep(0.005)
 """
+
+
+def mark() -> None:
+    """Makes callgrind write down what it has counted so far and begin anew: see smoke.MARK."""
+    os.getsid(0)
+
+
+def in_lengths(
+    path: Callable[[int], Coroutine[Any, Any, None]],
+) -> Callable[[int, ssl.SSLContext | None], Coroutine[Any, Any, None]]:
+    """A path that runs with N operations, N and 2N, and makes a mark after each."""
+
+    async def run(count: int, _: ssl.SSLContext | None) -> None:
+        for times in (1, 1, 2):
+            await path(count * times)
+            mark()
+
+    return run
+
+
+@types.coroutine
+def give_way(count: int) -> Generator[None, None, None]:
+    """Gives way `count` times, with as little Python in between as can be."""
+    for _ in range(count):
+        yield
+
+
+async def switch(count: int) -> None:
+    await give_way(count)
 
 
 async def task_switch(count: int) -> None:
@@ -91,55 +126,76 @@ async def timer(count: int) -> None:
 
 
 class Echo(asyncio.Protocol):
-    """Writes back what it is given, until the connection is lost."""
+    """Writes back what it is given, and makes the marks at the messages that end a length."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int) -> None:
         self.lost = asyncio.get_running_loop().create_future()
+        self.lengths = [2 * count, count, count]  # messages from mark to mark, the last first
+        self.left = self.lengths.pop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        self.left -= 1  # a message is small enough to come in one piece
+        if not self.left:
+            mark()
+            self.left = self.lengths.pop() if self.lengths else 0
         self.transport.write(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost.set_result(None)
 
 
-async def echo(count: int, context: ssl.SSLContext | None = None) -> None:
+async def echo(count: int, context: ssl.SSLContext | None) -> None:
     """A message of 1 KiB is received and sent back; the client is another process."""
     ours, theirs = socket.socketpair()
-    arguments = [str(theirs.fileno()), str(count), str(len(MESSAGE)), "tls" if context else "plain"]
+    kind = "tls" if context else "plain"
+    arguments = [str(theirs.fileno()), str(4 * count), str(len(MESSAGE)), kind]
     with ours, theirs:
         client = subprocess.Popen(
             [sys.executable, "-c", CLIENT, *arguments], pass_fds=[theirs.fileno()]
         )
         theirs.close()
         loop = asyncio.get_running_loop()
-        _, protocol = await loop.connect_accepted_socket(Echo, ours, ssl=context)
+        _, protocol = await loop.connect_accepted_socket(lambda: Echo(count), ours, ssl=context)
         await protocol.lost
     if client.wait() != 0:
         raise SystemExit(f"the client ended with status {client.returncode}")
 
 
-PATHS: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
-    "task_switch": task_switch,
-    "create_and_await": create_and_await,
-    "call_soon": call_soon,
-    "timer": timer,
-    "echo": echo,
-    "tls_echo": echo,
+@dataclass(frozen=True)
+class Path:
+    """A path that is counted: its coroutine, which makes the marks, and the shorter length."""
+
+    run: Callable[[int, ssl.SSLContext | None], Coroutine[Any, Any, None]]
+    count: int
+    tls: bool = False
+
+
+PATHS = {
+    "task_switch": Path(in_lengths(task_switch), 10_000),
+    "create_and_await": Path(in_lengths(create_and_await), 3_000),
+    "call_soon": Path(in_lengths(call_soon), 10_000),
+    "timer": Path(in_lengths(timer), 5_000),
+    "echo": Path(echo, 300),
+    "tls_echo": Path(echo, 300, tls=True),
 }
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--loop", choices=LOOPS, required=True)
-    parser.add_argument("--path", choices=PATHS, required=True)
-    parser.add_argument("--count", type=int, required=True, help=f"a multiple of {AT_ONCE}")
-    parser.add_argument("--certificate", metavar="FOLDER", help="of cert.pem and key.pem")
+    parser.add_argument("--paths", choices=PATHS, nargs="+", required=True)
+    parser.add_argument("--certificate", metavar="FOLDER", required=True)
     options = parser.parse_args()
-    extra = [server_context(options.certificate)] if options.path == "tls_echo" else []
+    factory = loop_factory(options.loop)
+    context = server_context(options.certificate)
     gc.disable()
-    with asyncio.Runner(loop_factory=loop_factory(options.loop)) as runner:
-        runner.run(PATHS[options.path](options.count, *extra))
+    for path in map(PATHS.__getitem__, options.paths):
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(path.run(path.count, context if path.tls else None))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes what a make target needs, and prints the path of the virtual environment's python.
 #
-#   tools/setup.sh build|test|check|demo|bench     PYTHON=... chooses the interpreter
+#   tools/setup.sh build|test|check|demo|bench|smoke     PYTHON=... chooses the interpreter
 #
 # System packages (Debian and Ubuntu, with root or sudo), the virtual environment .venv-X.Y (or
 # .venv-X.Y-dbg), its packages, the extension module and an editable install. Each part is made only
@@ -45,6 +45,8 @@ sys.exit(not os.path.exists(s.get_path("include") + "/Python.h"))' || echo "libp
     # the load generator speaks TLS
     case $kind in test | demo | bench) pkg-config --exists openssl 2>/dev/null || echo libssl-dev ;; esac
     case $kind in demo | bench) command -v wrk >/dev/null || echo wrk ;; esac
+    case $kind in bench | smoke) command -v openssl >/dev/null || echo openssl ;; esac
+    case $kind in smoke) command -v valgrind >/dev/null || echo valgrind ;; esac
 }
 mkdir -p build
 exec 4>build/apt.lock   # one interpreter's set-up at a time
