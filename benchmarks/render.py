@@ -10,8 +10,10 @@ version with a full run, and its means stand in the README.
 
 import argparse
 import re
+from pathlib import Path
 
 from benchmarks.charts import draw_rows
+from benchmarks.curves import load_scale, scale_section
 from benchmarks.markdown import document_section, replace_in_file, short_table
 from benchmarks.results import FOLDER, Document, load
 
@@ -21,18 +23,18 @@ README = ROOT / "README.md"
 PICTURES = PAGE.with_suffix("")
 
 
-def found_documents() -> dict[str, Document]:
-    """The run to show of each Python version, the version of the README's table first."""
-    documents: dict[str, Document] = {}
-    for path in sorted(FOLDER.glob("bench-*.json")):
-        match = re.fullmatch(r"bench-(\d+\.\d+)(-quick)?\.json", path.name)
-        if match and (match[1] not in documents or not match[2]):
-            documents[match[1]] = load(path)
+def found_files(kind: str) -> dict[str, Path]:
+    """The file to show of each Python version: full runs before quick ones, the newest first."""
+    files: dict[str, Path] = {}
+    for path in sorted(FOLDER.glob(f"{kind}-*.json")):
+        match = re.fullmatch(rf"{kind}-(\d+\.\d+)(-quick)?\.json", path.name)
+        if match and (match[1] not in files or not match[2]):
+            files[match[1]] = path
 
     def order(version: str) -> tuple[bool, tuple[int, ...]]:
-        return not documents[version].quick, tuple(map(int, version.split(".")))
+        return "quick" not in files[version].name, tuple(map(int, version.split(".")))
 
-    return {version: documents[version] for version in sorted(documents, key=order, reverse=True)}
+    return {version: files[version] for version in sorted(files, key=order, reverse=True)}
 
 
 def bench_part(documents: dict[str, Document]) -> str:
@@ -46,12 +48,20 @@ def bench_part(documents: dict[str, Document]) -> str:
     return "\n\n".join(sections)
 
 
+def scale_part() -> str:
+    """The curves of all versions, and their pictures."""
+    return "\n\n".join(
+        scale_section(version, load_scale(path), PICTURES)
+        for version, path in found_files("scale").items()
+    )
+
+
 def main() -> int:
     argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__).parse_args()
-    documents = found_documents()
+    documents = {version: load(path) for version, path in found_files("bench").items()}
     if not documents:
         raise SystemExit(f"there are no results in {FOLDER}; run make bench first")
-    replace_in_file(PAGE, {"bench": bench_part(documents)})
+    replace_in_file(PAGE, {"bench": bench_part(documents), "scale": scale_part()})
     replace_in_file(README, {"performance": short_table(next(iter(documents.values())))})
     print(f"rendered {', '.join(documents)} into {PAGE} and {README}")
     return 0

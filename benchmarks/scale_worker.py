@@ -25,7 +25,9 @@ from benchmarks.task_rows import give_way
 SWITCHES = 200_000  # at least so many are measured, and one of each task
 THREADED_CALLS = 64_000
 MEASURABLE_TASKS = 1_000  # below, a page more or less is a large part of the figure
-REPEATED_TIMERS = 100_000  # scheduled in all for one figure, in as many repeats as that takes
+LEAD = 0.02  # s until timers may expire, and for each of them:
+SCHEDULING = 1e-5  # s, more than any loop takes to schedule it
+REPEATED_TIMERS = 20_000  # scheduled in all for one figure, in as many repeats as that takes
 
 Figures = dict[str, float]
 
@@ -74,15 +76,37 @@ async def time_timers(size: int) -> tuple[int, int, int]:
         timer.cancel()
     times.append(clock())
     del timers
-    await asyncio.sleep(0)
-    now = loop.time()
-    for delay in delays:
-        loop.call_at(now - delay, int)  # all are due in the next turn, the latest first scheduled
+    await asyncio.sleep(0.001)  # a turn with a poll, so that no loop's idea of the time is old
+    return times[1] - times[0], times[2] - times[1], await time_expiry(size, chance)
+
+
+async def time_expiry(size: int, chance: random.Random) -> int:
+    """CPU ns in which `size` timers expire that have all become due.
+
+    They are scheduled into the near future, as some loops do not make a timer of what is due at
+    once, and the loop is kept from running until the last one's time has come.
+    """
+    loop = asyncio.get_running_loop()
+    lead = LEAD + SCHEDULING * size
+    begin = loop.time()
+    delays = [lead * (1 + chance.random()) for _ in range(size)]
     done = loop.create_future()
-    loop.call_at(now, done.set_result, None)
-    begin = clock()
+    left = size
+
+    def expire() -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            done.set_result(None)
+
+    for delay in delays:
+        loop.call_at(begin + delay, expire)
+    if loop.time() > begin + lead:
+        raise RuntimeError(f"timers became due while they were scheduled, within {lead:g} s")
+    time.sleep(begin + 2 * lead + LEAD - loop.time())
+    start = time.process_time_ns()
     await done
-    return times[1] - times[0], times[2] - times[1], clock() - begin
+    return time.process_time_ns() - start
 
 
 async def measure_timers(size: int) -> Figures:
