@@ -26,13 +26,12 @@ LOOPS = ["asyncio", "pyasync", "uvloop"]
 
 def rounds(**values: list[float]) -> RowResult:
     """A row's result from each loop's values in turn."""
+    names = [name.replace("_", " ") for name in values]
+    turns = zip(*values.values(), strict=True)
     return RowResult(
         [
-            {
-                loop.replace("_", " "): {"value": value}
-                for loop, value in zip(values, turn, strict=True)
-            }
-            for turn in zip(*values.values(), strict=True)
+            {name: {"value": value} for name, value in zip(names, turn, strict=True)}
+            for turn in turns
         ]
     )
 
