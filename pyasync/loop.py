@@ -23,7 +23,7 @@ from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
-from pyasync import _core
+from pyasync import _core, literals
 from pyasync.info import stock_tls
 
 _Ts = TypeVarTuple("_Ts")
@@ -33,21 +33,6 @@ _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
 # The TLS protocol: in C (csrc/tls), or the standard library's over the same transports.
 _TlsProtocol: Any = sslproto.SSLProtocol if stock_tls else _core.SSLProtocol
-
-
-def _is_literal(host: object) -> bool:
-    """Whether host is an IP address in text form, which resolves without asking anybody."""
-    if isinstance(host, bytes):
-        host = host.decode("latin-1")
-    if not isinstance(host, str) or "%" in host:
-        return False
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except (OSError, ValueError):
-            continue
-        return True
-    return False
 
 
 class _WatchedDescriptors:
@@ -420,13 +405,13 @@ class Loop(_core.Loop, SelectorEventLoop):
         the thread; names are resolved in the default executor. Raises socket.gaierror. Stands for
         asyncio's loop.getaddrinfo().
         """
-        if (
-            _is_literal(host)
-            and (port is None or isinstance(port, int))
-            and socket.getaddrinfo is _getaddrinfo
-            and not self.get_debug()
-        ):
-            return _getaddrinfo(host, port, family, type, proto, flags)
+        if socket.getaddrinfo is _getaddrinfo and not self.get_debug():
+            if host.__class__ is str and port.__class__ is int:
+                answer = literals.resolve(host, port, family, type, proto, flags)
+                if answer is not None:
+                    return answer.copy()
+            if (port is None or isinstance(port, int)) and literals.is_literal(host):
+                return _getaddrinfo(host, port, family, type, proto, flags)
         return await super().getaddrinfo(
             host, port, family=family, type=type, proto=proto, flags=flags
         )
@@ -440,7 +425,7 @@ class Loop(_core.Loop, SelectorEventLoop):
         numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
         if (
             flags & numeric == numeric
-            and _is_literal(sockaddr[0])
+            and literals.is_literal(sockaddr[0])
             and socket.getnameinfo is _getnameinfo
         ):
             return _getnameinfo(sockaddr, flags)

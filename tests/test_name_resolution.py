@@ -1,10 +1,17 @@
 """getaddrinfo and getnameinfo: results, errors, and programs that replace socket's functions."""
 
 import asyncio
+import contextlib
 import socket
 import threading
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import pyasync
+
+ODD_SPELLINGS = ["0:0::1", "::0001", "FE80::A", "::ffff:1.2.3.4", "::1.2.3.4", "1::", "010.0.0.1"]
 
 
 def run(loop, coroutine):
@@ -63,6 +70,35 @@ def test_getaddrinfo_answers_like_the_socket_module(loop, host, port, options):
     expected = outcome(lambda: socket.getaddrinfo(host, port, **options))
     got = outcome(lambda: run(loop, loop.getaddrinfo(host, port, **options)))
     assert got == expected
+
+
+@given(
+    hosts=st.lists(st.ip_addresses().map(str) | st.sampled_from(ODD_SPELLINGS), min_size=1),
+    port=st.integers(0, 65535),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "family": st.sampled_from([socket.AF_UNSPEC, socket.AF_INET, socket.AF_INET6]),
+            "type": st.sampled_from([0, socket.SOCK_STREAM, socket.SOCK_DGRAM]),
+            "proto": st.sampled_from([0, socket.IPPROTO_TCP, socket.IPPROTO_UDP]),
+            "flags": st.sampled_from([0, socket.AI_PASSIVE, socket.AI_NUMERICHOST]),
+        },
+    ),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_literal_is_resolved_like_by_the_socket_module(hosts, port, options):
+    def outcome(call):
+        try:
+            return call()
+        except OSError as exc:
+            return type(exc), exc.args
+
+    with contextlib.closing(pyasync.new_event_loop()) as loop:
+        for host in hosts:
+            expected = outcome(lambda host=host: socket.getaddrinfo(host, port, **options))
+            got = outcome(lambda host=host: run(loop, loop.getaddrinfo(host, port, **options)))
+            assert got == expected
+            assert [*map(repr, got)] == [*map(repr, expected)]
 
 
 @pytest.mark.parametrize(
@@ -220,3 +256,10 @@ def test_lookups_leave_the_loop_free(loop):
             socket.getaddrinfo = original
 
     run(loop, body())
+
+
+def test_an_answer_belongs_to_the_caller(loop):
+    first = run(loop, loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM))
+    first.clear()
+    second = run(loop, loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM))
+    assert second == socket.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
