@@ -12,14 +12,16 @@ Everything else is asyncio's: the same API, exceptions and order of events.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
 
 from pyasync._core import Future, Task
 from pyasync.info import __version__, build_info
 from pyasync.loop import Loop, new_event_loop
 from pyasync.runner import install, run
 
+TYPE_CHECKING = False  # as typing has it: importing that takes longer than all of pyasync
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyasync.policy import EventLoopPolicy
 
 __all__ = [

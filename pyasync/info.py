@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
-from typing import Any
+import sys
 
 from pyasync import _core
+
+TYPE_CHECKING = False  # as typing has it: importing that takes longer than all of pyasync
+if TYPE_CHECKING:
+    from typing import Any
 
 __version__ = "0.1.0"
 
@@ -24,7 +27,7 @@ def build_info() -> dict[str, Any]:
     facts = _core._build_info()
     return {
         "pyasync": __version__,
-        "python": platform.python_version(),
+        "python": sys.version.split()[0],
         "libuv": facts["libuv"],
         "python_headers": facts["python_headers"],
         "libuv_headers": facts["libuv_headers"],

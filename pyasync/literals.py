@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import socket
-from typing import Any
+
+TYPE_CHECKING = False  # as typing has it: importing that takes longer than all of pyasync
+if TYPE_CHECKING:
+    from typing import Any
 
 # With other flags the answer may depend on more than the arguments (AI_ADDRCONFIG).
 _OTHER_FLAGS = ~int(socket.AI_PASSIVE | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)

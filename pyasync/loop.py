@@ -21,12 +21,16 @@ from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
 from contextvars import Context
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
-from typing import TYPE_CHECKING, Any, TypeVarTuple, cast
 
 from pyasync import _core, literals
 from pyasync.info import stock_tls
 
-_Ts = TypeVarTuple("_Ts")
+TYPE_CHECKING = False  # as typing has it: importing that takes longer than all of pyasync
+if TYPE_CHECKING:
+    from typing import Any, TypeVarTuple
+
+    _Ts = TypeVarTuple("_Ts")
+
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
 _SocketOperation = _core.SocketOperation
 _getaddrinfo = socket.getaddrinfo
@@ -246,8 +250,9 @@ class Loop(_core.Loop, SelectorEventLoop):
         """Start serving as create_server() does, but leave no socket behind when that fails."""
         if not start_serving:
             return
+        starting: Any = server
         try:
-            cast(Any, server)._start_serving()
+            starting._start_serving()
         except BaseException:
             if not keep:
                 server.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 from pyasync.loop import new_event_loop
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # as typing has it: importing that takes longer than all of pyasync
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 
 def run(main: Coroutine[Any, Any, T], *, debug: bool | None = None) -> T:
