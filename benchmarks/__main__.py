@@ -11,7 +11,7 @@ benchmarks/results/, from which `python -m benchmarks.render` makes the document
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from benchmarks.loops import LOOPS
 from benchmarks.markdown import (
     failures,
     group_columns,
+    losses,
     mean_cells,
     row_cells,
     row_columns,
@@ -52,20 +53,22 @@ def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: R
     result.rounds.append(turn)
 
 
-def measure_all(session: Session, rows: Sequence[BenchRow], loops: Sequence[str]) -> Results:
-    """All rounds of all rows, as far as the effort's time allows."""
-    results = {row.key: RowResult() for row in rows}
+def measure_rounds(
+    session: Session, rows: Sequence[BenchRow], loops: Sequence[str], results: Results
+) -> Iterator[str]:
+    """All rounds of all rows into `results`, as far as the effort's time allows; what was done is
+    said at the end of each round."""
     started = time.monotonic()
     for number in range(1, session.effort.rounds + 1):
-        for row in rows:
+        for done, row in enumerate(rows):
             spent = time.monotonic() - started
             if number > 1 and spent > session.effort.budget:
-                break
+                yield f"time is up in round {number}, after {done} rows and {spent:.0f} s"
+                return
             with console.status(f"round {number}, {spent:.0f} s: {row.title}"):
                 measure_row(session, row, loops, results[row.key])
         session.end_round()
-        console.print(f"round {number} ended after {time.monotonic() - started:.0f} s", style="dim")
-    return results
+        yield f"round {number} ended after {time.monotonic() - started:.0f} s"
 
 
 def print_group(document: Document, group: str) -> None:
@@ -89,6 +92,7 @@ def print_document(document: Document) -> None:
         made.add_row(*line)
     console.print(made)
     console.print(verdict_counts(document))
+    console.print(losses(document))
     console.print(failures(document), style="yellow")
 
 
@@ -133,16 +137,17 @@ def main() -> int:
     effort = QUICK if options.quick else FULL
     if options.rounds:
         effort = replace(effort, rounds=options.rounds)
-    session = Session(effort)
-    try:
-        results = measure_all(session, rows, loops)
-    finally:
-        session.close()
-    document = Document(options.quick, about, missing, results)
-    print_document(document)
     complete = len(rows) == len(BENCH_ROWS) and len(options.loops) == len(LOOPS)
     path = options.json or default_file(complete, options.quick)
-    document.save(path)
+    document = Document(options.quick, about, missing, {row.key: RowResult() for row in rows})
+    session = Session(effort)
+    try:
+        for progress in measure_rounds(session, rows, loops, document.results):
+            console.print(progress, style="dim")
+            document.save(path)
+    finally:
+        session.close()
+    print_document(document)
     console.print(f"results: {path}", style="dim")
     return 0
 

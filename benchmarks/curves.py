@@ -15,6 +15,7 @@ matplotlib.use("Agg")  # draws into a file; no display is needed
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from benchmarks.charts import DPI, SMALL, STYLES
 from benchmarks.markdown import number, table
@@ -58,10 +59,23 @@ def draw_figure(axes: Axes, curve: Curve, figure: str, points: dict[str, list[Po
         axes.plot(sizes, values, color=colour, marker=marker, label=loop, lw=width, markersize=4)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    widen(axes)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+        axis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.set_xlabel(curve.axis, fontsize=8)
     axes.set_title(curve.figures[figure], fontsize=9, loc="left")
     axes.grid(alpha=0.3)
     axes.tick_params(labelsize=SMALL)
+
+
+def widen(axes: Axes) -> None:
+    """Makes the vertical axis span a decade at least, so that small differences look small."""
+    low, high = axes.get_ylim()
+    if high < 10 * low:
+        middle = (low * high) ** 0.5
+        axes.set_ylim(middle / 10**0.5, middle * 10**0.5)
 
 
 def draw_curve(path: Path, curve: Curve, points: dict[str, list[Point]]) -> None:

@@ -7,8 +7,16 @@ A part lies between the lines `<!-- begin NAME: made by python -m benchmarks.ren
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.results import OURS, Document, RowResult, describe, geometric_mean, verdict
-from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, RATE, BenchRow
+from benchmarks.results import (
+    OURS,
+    Document,
+    RowResult,
+    describe,
+    geometric_mean,
+    ratio_to,
+    verdict,
+)
+from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, MEAN_TARGETS, RATE, BenchRow
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -100,6 +108,13 @@ def group_table(document: Document, group: str) -> str:
     return table(row_columns(names), [row_cells(document, row, names) for row in rows])
 
 
+def mean_text(mean: tuple[float, int] | None, target: float | None) -> str:
+    """A geometric mean with the number of its rows, and the target if there is one."""
+    if mean is None:
+        return "-"
+    return f"{mean[0]:.2f} ({mean[1]})" + (f", target {target:.2f}" if target else "")
+
+
 def mean_cells(document: Document) -> tuple[list[str], list[list[str]]]:
     """Geometric means of pyasync's ratios, per group, to the best peer of each row and to loops:
     the titles, and a line for each group."""
@@ -108,8 +123,8 @@ def mean_cells(document: Document) -> tuple[list[str], list[list[str]]]:
     for group in GROUPS:
         means = [geometric_mean(document.results, document.loops, group, to) for to in references]
         if any(means):
-            cells = [f"{mean[0]:.2f} ({mean[1]})" if mean else "-" for mean in means]
-            lines.append([group, *cells])
+            wanted = [MEAN_TARGETS.get(group, {}).get(to) for to in references]
+            lines.append([group, *map(mean_text, means, wanted)])
     return ["times as fast as (rows)", *references], lines
 
 
@@ -126,6 +141,21 @@ def verdict_counts(document: Document) -> str:
         f"every peer and short of it, {len(words['slower'])} are slower than some peer"
     )
     return text + (": " + "; ".join(words["slower"]) + "." if words["slower"] else ".")
+
+
+def losses(document: Document) -> str:
+    """For each other loop, the rows on which it is better than pyasync, a line each."""
+    lines = []
+    for loop in (loop for loop in document.loops if loop != OURS):
+        titles = []
+        for key, result in document.results.items():
+            row = BENCH_ROWS[key]
+            ratio = None if loop in row.not_a_peer else ratio_to(row, result, loop)
+            if ratio is not None and ratio.median < 1:
+                titles.append(row.title)
+        lines.append(f"- {loop} is better on {len(titles)} rows{': ' if titles else ''}")
+        lines[-1] += "; ".join(titles)
+    return "\n".join(lines)
 
 
 def failures(document: Document) -> str:
@@ -147,6 +177,7 @@ def document_section(title: str, document: Document, picture: str) -> str:
         f"## {title}",
         f"{kind}, {min(rounds)} to {max(rounds)} rounds. {describe(document.about)}.",
         verdict_counts(document),
+        losses(document),
         table(*mean_cells(document)),
         f"![{title}: speed of each loop relative to the best peer]({picture})",
     ]

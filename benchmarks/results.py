@@ -108,7 +108,9 @@ def geometric_mean(
     for key, result in results.items():
         row = BENCH_ROWS[key]
         other = best_peer(row, result, loops) if reference == BEST else reference
-        ratio = ratio_to(row, result, other) if row.group == group and other else None
+        if row.group != group or other is None or other in row.not_a_peer:
+            continue
+        ratio = ratio_to(row, result, other)
         if ratio is not None:
             ratios.append(ratio.median)
     return (statistics.geometric_mean(ratios), len(ratios)) if ratios else None

@@ -35,7 +35,7 @@ from benchmarks.report import console, table
 from benchmarks.results import circumstances, describe, result_file, write_document
 
 POINT_LIMIT = 240.0  # s
-MEASURABLE_CONNECTIONS = 100  # below, memory per connection is mostly other memory
+MEASURABLE_CONNECTIONS = 1_000  # below, memory per connection is mostly other memory
 MESSAGE_SIZE = 1024
 
 Figures = dict[str, float]

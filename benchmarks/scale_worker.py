@@ -24,7 +24,7 @@ from benchmarks.task_rows import give_way
 
 SWITCHES = 200_000  # at least so many are measured, and one of each task
 THREADED_CALLS = 64_000
-MEASURABLE_TASKS = 1_000  # below, a page more or less is a large part of the figure
+MEASURABLE_TASKS = 10_000  # below, what is freed and used again elsewhere changes the figure
 LEAD = 0.02  # s until timers may expire, and for each of them:
 SCHEDULING = 1e-5  # s, more than any loop takes to schedule it
 REPEATED_TIMERS = 20_000  # scheduled in all for one figure, in as many repeats as that takes
