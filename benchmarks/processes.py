@@ -128,7 +128,8 @@ class Server:
         readable, _, _ = select.select([output], [], [], START_TIMEOUT)
         line = output.readline().strip() if readable else ""
         if not line:
-            raise Failed(f"did not start listening{self._last_error()}: {' '.join(command)}")
+            started = " ".join(command[1:5])  # the module and its loop, without paths
+            raise Failed(f"did not start listening{self._last_error()}: {started}")
         return line
 
     def _last_error(self) -> str:
