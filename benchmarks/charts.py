@@ -13,6 +13,7 @@ matplotlib.use("Agg")  # draws into a file; no display is needed
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from benchmarks.hand_rows import BY_HAND
 from benchmarks.processes import C_SERVER
 from benchmarks.report import Spread
 from benchmarks.results import Document, RowResult, best_peer
@@ -26,6 +27,7 @@ STYLES = {  # loop -> colour, marker
     "rsloop": ("#8e5ea2", "v"),
     "rloop": ("#c49a00", "P"),
     C_SERVER: ("black", "x"),
+    BY_HAND: ("black", "+"),
 }
 DPI = 100
 SMALL = 7  # points, of notes and legends
@@ -90,7 +92,7 @@ def draw_rows(path: Path, title: str, document: Document) -> None:
         layout="constrained",
     )
     for axes, group, rows in zip(all_axes, GROUPS, groups, strict=True):
-        for loop in (*document.loops, C_SERVER):
+        for loop in (*document.loops, C_SERVER, BY_HAND):
             draw_loop(axes, document, rows, loop)
         axes.axvline(1, color="#444444", linewidth=1)
         axes.set_yticks(range(len(rows)), [row.title for row in rows], fontsize=8)
@@ -99,7 +101,8 @@ def draw_rows(path: Path, title: str, document: Document) -> None:
         axes.xaxis.set_major_formatter("{x:g}")
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(group, fontsize=9, loc="left")
-    all_axes[0].legend(fontsize=SMALL, loc="best", ncols=2)
+    for axes in all_axes[:2]:  # all loops, and each of the limits
+        axes.legend(fontsize=SMALL, loc="best", ncols=2)
     all_axes[-1].set_xlabel("times as fast as the best peer of the row (right is better)")
     figure.suptitle(f"{title}: medians of the rounds, lines from the least to the most", fontsize=9)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from benchmarks.hand_rows import BY_HAND, HAND_ROWS
 from benchmarks.processes import C_SERVER
 from benchmarks.turns import (
     Figures,
@@ -44,7 +45,7 @@ class BenchRow:
     measure: Callable[[Session, str], Figures] = field(repr=False)
     target: float = 1.0
     against: str = BEST
-    servers: tuple[str, ...] = ()  # measured beside the loops
+    servers: tuple[str, ...] = ()  # limits that are measured beside the loops
     not_a_peer: tuple[str, ...] = ()  # loops that are shown but not compared with
 
     @property
@@ -55,7 +56,9 @@ class BenchRow:
 def task(key: str, target: float = 1.0) -> BenchRow:
     """A task or scheduling row."""
     title = IN_PROCESS_ROWS[key].title
-    return BenchRow(key, title, TASKS, NANOSECONDS, partial(in_process_row, key), target)
+    measure = partial(in_process_row, key)
+    servers = (BY_HAND,) if key in HAND_ROWS else ()
+    return BenchRow(key, title, TASKS, NANOSECONDS, measure, target, servers=servers)
 
 
 def rest(key: str, unit: str = NANOSECONDS) -> BenchRow:

@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass, field
 
 from benchmarks.cold_rows import ACCEPTOR_PORT
+from benchmarks.hand_rows import BY_HAND
 from benchmarks.http import serve_and_load
 from benchmarks.load import echo_server_command, echo_turn
 from benchmarks.loops import LOOPS
@@ -74,7 +75,9 @@ class Session:
 
 
 def in_process_row(key: str, session: Session, loop: str) -> Figures:
-    """ns per operation, in the loop's worker."""
+    """ns per operation, in the loop's worker; driven by hand in asyncio's."""
+    if loop == BY_HAND:
+        loop, key = "asyncio", f"{BY_HAND} {key}"
     return session.worker(loop).measure(key, session.effort.task_seconds, session.effort.repeats)
 
 

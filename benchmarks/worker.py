@@ -3,9 +3,9 @@
     python -m benchmarks.worker --loop pyasync
 
 The child (`main()`) reads a JSON object per line, {"row", "seconds", "repeats"}, and answers with
-{"value": ns per operation}; rows are those of task_rows.py and cold_rows.py. The parent (`Worker`)
-keeps one such child per loop and asks them in turns, so a row of one loop is measured within a
-second of the same row of the others. Each row runs on a fresh loop.
+{"value": ns per operation}; rows are those of task_rows.py, cold_rows.py and hand_rows.py. The
+parent (`Worker`) keeps one such child per loop and asks them in turns, so a row of one loop is
+measured within a second of the same row of the others. Each row runs on a fresh loop.
 """
 
 import argparse
@@ -20,13 +20,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.cold_rows import COLD_ROWS
+from benchmarks.hand_rows import BY_HAND, HAND_ROWS
 from benchmarks.loops import LOOPS, LoopFactory, loop_factory
 from benchmarks.processes import Failed, pinned, python_module, server_core
-from benchmarks.task_rows import ROWS, Row, calibrate, measure_row
+from benchmarks.task_rows import ROWS, Row, measure_row
 
 TIME_LIMIT = 60.0  # s for one row
 
-IN_PROCESS_ROWS: dict[str, Row] = {**ROWS, **COLD_ROWS}
+IN_PROCESS_ROWS: dict[str, Row] = {
+    **ROWS,
+    **COLD_ROWS,
+    **{f"{BY_HAND} {key}": row for key, row in HAND_ROWS.items()},
+}
 
 
 class Worker:
@@ -84,11 +89,8 @@ class Worker:
 def run_row(factory: LoopFactory, row: Row, seconds: float, repeats: int) -> float:
     """ns per operation of one row on a fresh loop."""
 
-    async def measure() -> float:
-        return await measure_row(row, repeats, await calibrate(row, seconds))
-
     with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(measure())
+        return runner.run(measure_row(row, repeats, seconds))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
