@@ -40,7 +40,7 @@ class Effort:
 
 
 FULL = Effort(2280, 5, 0.1, 3, 2.0, 0.3, 2, 1, 5)
-QUICK = Effort(145, 3, 0.03, 2, 0.3, 0.1, 1, 0, 2)
+QUICK = Effort(160, 3, 0.03, 2, 0.3, 0.1, 1, 0, 2)
 
 
 @dataclass
