@@ -189,10 +189,12 @@ def document_section(title: str, document: Document, picture: str) -> str:
 def short_table(document: Document) -> str:
     """The README's table, and where it comes from."""
     about = document.about
+    kind = "a quick run" if document.quick else "a full run"
     return "\n\n".join(
         [
             table(*mean_cells(document)),
             f"Geometric means over the rows of each kind (their number in brackets), CPython "
-            f"{about['python']}, {about['cpu']}; {verdict_counts(document)}",
+            f"{about['python']}, {about['cpu']}, {kind} of `make bench`. "
+            f"{verdict_counts(document)}",
         ]
     )
