@@ -21,8 +21,8 @@ groups.GROUPS.update(good=samples.good, bad=samples.bad)
 if "pyasync" in sys.argv[1:]:  # the real loop is of no matter here
     __main__.backends._load_pyasync = __main__.backends._load_asyncio
 skips.SKIPS = (
-    skips.Skip("good", "*.test_pass", "white-box", "to see it skipped"),
-    skips.Skip("bad", "*.test_nowhere", "next issue", "to see it found", since=(3, 12)),
+    skips.Skip("good", "*.test_pass", "to see it skipped"),
+    skips.Skip("bad", "*.test_nowhere", "to see it found", since=(3, 12)),
 )
 sys.exit(__main__.main())
 """
@@ -117,7 +117,7 @@ def test_a_stale_skip_entry_is_an_error():
 
 
 def test_a_skip_entry_of_other_versions_is_not_stale():
-    entry = skips.Skip("good", "*.test_nowhere", "white-box", "x", until=(3, 10))
+    entry = skips.Skip("good", "*.test_nowhere", "x", until=(3, 10))
     test = groups.Test("good", samples.Sample, "test_pass")
     assert skips.stale([test], ["good"], [entry]) == []
     assert skips.find(test, [entry]) is None

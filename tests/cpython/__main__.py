@@ -105,7 +105,7 @@ def _run(tests: dict[str, list[Test]], options: argparse.Namespace) -> int:
         if skip is None:
             todo.append(test)
         else:
-            report.add(Outcome(test, SKIPPED, f"skips.py: {skip.kind}: {skip.reason}", "", 0.0))
+            report.add(Outcome(test, SKIPPED, f"skips.py: {skip.reason}", "", 0.0))
     for outcome in run(todo, jobs=options.jobs, timeout=options.timeout):
         report.add(outcome)
     return report.finish()

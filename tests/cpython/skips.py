@@ -10,7 +10,6 @@ import sys
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
 
 from .groups import Test
 
@@ -21,14 +20,12 @@ Version = tuple[int, int]
 class Skip:
     """A pattern over `Test.name` in one group.
 
-    `kind` is "white-box" for a test of the inside of CPython's own classes (permanent), or
-    "next issue" for a part of asyncio that pyasync does not have yet. `since` and `until` bound,
-    inclusively, the Python versions on which the test exists and has to be skipped.
+    Only white-box tests are skipped: those of the inside of CPython's own classes. `since` and
+    `until` bound, inclusively, the Python versions on which the test exists and has to be skipped.
     """
 
     group: str
     pattern: str
-    kind: Literal["white-box", "next issue"]
     reason: str
     since: Version = (3, 11)
     until: Version = (3, 99)
@@ -46,7 +43,6 @@ SKIPS: tuple[Skip, ...] = (
     Skip(
         "tasks",
         "test_tasks.Task_Future_Tests.test_set_*_causes_invalid_state",
-        "white-box",
         "calls the set_result() and set_exception() of the Future class on a Task, but "
         "pyasync.Task derives from asyncio.Task, not from pyasync.Future; "
         "Task_StockFuture_Tests runs the same with asyncio.Future",
@@ -54,7 +50,6 @@ SKIPS: tuple[Skip, ...] = (
     Skip(
         "ssl",
         "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
-        "white-box",
         "replaces the write() and the _sock of asyncio's socket transport object to make its "
         "socket look full; tests/test_tls.py closes connections whose socket is full",
         since=(3, 14),
