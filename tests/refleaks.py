@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+from pyasync import literals
 from tests.leak_scenarios import SCENARIOS, Scenario
 from tests.support import LOOPS, live_handles, open_descriptors
 
@@ -33,6 +34,7 @@ total_references: Callable[[], int] | None = getattr(sys, "gettotalrefcount", No
 def counts() -> dict[str, int]:
     """What must not grow, once nothing of a run is left to collect."""
     clear_caches()
+    literals.resolve.cache_clear()  # bounded: 256 answers
     while gc.collect():  # finalizers of one round leave garbage for the next
         pass
     taken = {
