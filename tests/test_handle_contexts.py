@@ -216,3 +216,20 @@ def test_an_explicit_context_is_used_itself(loop):
     turn(loop)
     assert seen == ["outside", 0, 0, 1, 1, 2]
     assert context[variable] == 2
+
+
+def test_a_value_may_stop_the_loop_as_it_dies(loop):
+    class Stops:
+        def __del__(self):
+            loop.stop()
+
+    def body():
+        variable.set(Stops())
+        loop.call_soon(lambda: None)
+
+    contextvars.copy_context().run(body)
+    began = loop.time()
+    late = loop.call_later(20, loop.stop)
+    loop.run_forever()
+    late.cancel()
+    assert loop.time() - began < 10

@@ -73,7 +73,8 @@ poll(PaLoop *loop, double seconds)
         pa_poll_flush_changes(loop);
     }
     loop->io_seen = false;
-    if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0) {
+    /* Values that died just before may have scheduled something, or stopped the loop. */
+    if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0 || loop->stopping) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
         return;
     }

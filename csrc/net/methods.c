@@ -535,7 +535,8 @@ PyGetSetDef pa_transport_getset[] = {
      set_write_buffer_limits_doc},                                                                 \
     {"pause_reading", transport_pause_reading, METH_NOARGS, pause_reading_doc},                    \
     {"is_reading", transport_is_reading, METH_NOARGS, is_reading_doc},                             \
-    {"set_protocol", (PyCFunction)(void (*)(void))transport_set_protocol, METH_FASTCALL | METH_KEYWORDS, set_protocol_doc},                            \
+    {"set_protocol", (PyCFunction)(void (*)(void))transport_set_protocol,                          \
+     METH_FASTCALL | METH_KEYWORDS, set_protocol_doc},                                             \
     {"get_protocol", transport_get_protocol, METH_NOARGS, get_protocol_doc},                       \
     {"get_extra_info", KEYWORDS(transport_get_extra_info), get_extra_info_doc},                    \
     {"is_closing", transport_is_closing, METH_NOARGS, is_closing_doc},                             \

@@ -567,8 +567,6 @@ write_ready(PaTransport *t)
     return 0;
 }
 
-/* Queued: a datagram is there as soon as sendto() returns, and a program that awaits it next (its
- * protocol is told so by a task that is ready) must not get it before. */
 static const PaTransportIo datagram_io = {read_ready, write_ready};
 
 /* ---- the object */

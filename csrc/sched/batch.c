@@ -2,8 +2,8 @@
  *
  * A batch runs exactly the entries that were in the ring when it began. An exit exception
  * (KeyboardInterrupt, SystemExit) ends it, and what was not run stays queued. In debug mode every
- * callback and task step is a Handle, and slow ones are logged; that is a function of its own, so that the plain
- * batch pays nothing for it. */
+ * callback and task step is a Handle, and slow ones are logged; that is a function of its own, so
+ * that the plain batch pays nothing for it. */
 #include "sched/handle.h"
 #include "sched/sched.h"
 #include "sched/task.h"

@@ -18,7 +18,7 @@
 int pa_snapshot_find(PaState *st);
 
 /* A new reference to what stands for a copy of the current context, or NULL. *shared is true when
- * it is a snapshot, which may not be entered nor shown: pa_snapshot_enter(), PyContext_Copy(). */
+ * it is a snapshot, which may not be entered nor shown: pa_snapshot_scratch(), PyContext_Copy(). */
 PyObject *pa_snapshot_take(PaSched *sched, bool *shared);
 
 /* A context of its own to run a callback in that holds `snapshot`. A new reference or NULL. */

@@ -7,6 +7,7 @@ What each end saw is compared by itself, with neighbouring data put together (`L
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import contextlib
 import gc
@@ -88,7 +89,7 @@ class Log:
         return lines
 
 
-class Link:
+class Link(abc.ABC):
     """Runs the steps of a program over a connection; a subclass brings the two ends."""
 
     def __init__(self, program: Connection | Streams, loop: Loop, trace: Trace) -> None:
@@ -97,25 +98,25 @@ class Link:
         self.trace = trace
         self.logs = {name: Log(trace, name) for name in "ab"}
 
+    @abc.abstractmethod
     async def open(self) -> None:
         """Connect the two ends."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def step(self, step: Step) -> None:
         """Begin a step."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def state(self) -> Any:
         """What changes as long as something moves."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def summary(self) -> str:
         """What can be seen of both ends when nothing moves."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     async def close(self) -> None:
         """End what is left."""
-        raise NotImplementedError
 
     async def run(self) -> None:
         """The whole program."""
