@@ -1,7 +1,7 @@
 # Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
 # ARGS='-k name' goes to pytest.
 
-.PHONY: help build test differential demo bench bench-smoke check format asan refleaks clean
+.PHONY: help build test differential demo bench bench-smoke check format asan refleaks uv-poll clean
 .DEFAULT_GOAL := help
 export PYTHON
 
@@ -18,6 +18,7 @@ help:
 	@echo "make check     formatting, lint, types, stubs"
 	@echo "make asan      the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make refleaks  reference and block counts, on a debug build: PYTHON=python3.14-dbg"
+	@echo "make uv-poll   the tests of sockets with the backend of systems that are not Linux"
 	@echo "make clean     removes everything that was built"
 
 build:
@@ -52,6 +53,9 @@ asan:
 refleaks: export PYTHON := $(or $(PYTHON),python3.14-dbg)
 refleaks:
 	@$(call setup,build) exec $$py -m tests.refleaks $(ARGS)
+
+uv-poll:
+	@tools/uv_poll.sh $(ARGS)
 
 clean:
 	rm -rf build dist *.egg-info .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

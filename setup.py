@@ -3,6 +3,7 @@
 Environment:
   PYASYNC_DEV=1   adds -Wall -Wextra -Wshadow -Werror
   PYASYNC_ASAN=1  AddressSanitizer and UndefinedBehaviorSanitizer, no LTO, no freelists
+  PYASYNC_UV_POLL=1  watches descriptors through libuv on Linux too (csrc/loop/backend.h)
   CC, CFLAGS, LDFLAGS, PKG_CONFIG, PKG_CONFIG_PATH  as everywhere
 
 Object files lie in build/obj-<interpreter> and are made again when their source, any header or the
@@ -185,9 +186,10 @@ class BuildCore(build_ext):
 
     def code_flags(self, compiler: str) -> list[str]:
         """The flags that decide what code comes out, as pyasync.build_info() reports them."""
+        common = [*COMMON_FLAGS, *(["-DPA_UV_POLL"] if enabled("PYASYNC_UV_POLL") else [])]
         if enabled("PYASYNC_ASAN"):
-            return [*COMMON_FLAGS, *ASAN_FLAGS]
-        return [*COMMON_FLAGS, *RELEASE_FLAGS, *lto_flags(compiler)]
+            return [*common, *ASAN_FLAGS]
+        return [*common, *RELEASE_FLAGS, *lto_flags(compiler)]
 
     def set_up_compiler(self, flags: list[str]) -> None:
         self.compiler.define_macro("PA_BUILD_FLAGS", f'"{" ".join(flags)}"')

@@ -139,11 +139,15 @@ def start_up_row(run: bool, session: Session, loop: str) -> Figures:
     """CPU ms of a fresh interpreter that imports the loop (and runs an empty coroutine): the least
     of a few."""
     command = pinned([sys.executable, "-c", start_up_program(loop, run)], server_core())
+    env = os.environ.copy()
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # installed packages have their byte code
     times = []
     for _ in range(session.effort.starts + 1):  # the first may have to compile what it imports
         before = children_seconds()
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=START_LIMIT)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=START_LIMIT, env=env
+            )
         except subprocess.TimeoutExpired:
             raise Failed(f"no end within {START_LIMIT:g} s") from None
         used = children_seconds() - before

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import tempfile
+import time
 
 import pytest
 
@@ -516,3 +517,37 @@ async def test_a_descriptor_that_is_a_regular_file_by_now(loop, tmp_path):
         assert file.fileno() == number
         with pytest.raises(PermissionError):
             loop.add_reader(file, lambda: None)
+
+
+async def test_a_receiver_that_finds_nothing_waits_on(loop, pair):
+    left, right = pair
+    receiver = asyncio.ensure_future(loop.sock_recv(right, 100))
+    await turns(2)
+    left.send(b"stolen")
+    loop.call_soon(right.recv, 100)  # ahead of the receiver, which the next poll makes ready
+    await turns(3)
+    assert not receiver.done()
+    left.send(b"its own")
+    assert await asyncio.wait_for(receiver, 5) == b"its own"
+
+
+@pytest.mark.parametrize("ends", ["cancelled", "done"])
+async def test_a_copy_of_a_closed_descriptor_does_not_keep_the_loop_awake(loop, ends):
+    left, right = socket.socketpair()
+    right.setblocking(False)
+    receiver = asyncio.ensure_future(loop.sock_recv(right, 100))
+    await turns(2)
+    copy = right.dup()  # as a forked child has one: the kernel knows the socket longer than we do
+    if ends == "done":
+        left.send(b"data")
+        assert await receiver == b"data"
+    else:
+        receiver.cancel()
+        await turns(2)
+    right.close()
+    left.send(b"for the copy")
+    before = time.thread_time()
+    await asyncio.sleep(0.2)
+    assert time.thread_time() - before < 0.1
+    copy.close()
+    left.close()

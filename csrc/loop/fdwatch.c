@@ -94,7 +94,7 @@ watch_ready(PaPoll *poll, int events)
 
 /* The watch of fd, made when there is none; NULL with an exception. */
 static PaFdWatch *
-watch_get(PaLoop *loop, int fd)
+watch_get(PaLoop *loop, int fd, bool oneshot)
 {
     PaFdSlot *slot = pa_loop_fd_slot(loop, fd);
     if (slot == NULL) {
@@ -112,7 +112,8 @@ watch_get(PaLoop *loop, int fd)
         PyMem_RawFree(watch);
         return NULL;
     }
-    slot->watch = watch;
+    watch->poll.oneshot = oneshot;
+    loop->fds[fd].watch = watch;
     return watch;
 }
 
@@ -225,10 +226,24 @@ handle_slot(PaFdWatch *watch, int event)
     return event == UV_READABLE ? &watch->reader : &watch->writer;
 }
 
+/* The watch of fd, watching for event too; NULL with an exception. */
+static PaFdWatch *
+watch_for(PaLoop *loop, int fd, int event, bool oneshot)
+{
+    PaFdWatch *watch = watch_get(loop, fd, oneshot);
+    if (watch == NULL || pa_poll_watch_now(&watch->poll, wanted_events(watch) | event) == 0) {
+        return watch;
+    }
+    if (wanted_events(watch) == 0) {
+        watch_update(loop, watch);
+    }
+    return NULL;
+}
+
 /* New reference to the Handle that now watches fd for event. */
 static PyObject *
 add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-    PyObject *context)
+    PyObject *context, bool oneshot)
 {
     if (pa_loop_check_closed(loop) < 0) {
         return NULL;
@@ -238,7 +253,7 @@ add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, 
         return NULL;
     }
     PyObject_GC_Track(handle);
-    PaFdWatch *watch = watch_get(loop, fd);
+    PaFdWatch *watch = watch_for(loop, fd, event, oneshot);
     if (watch == NULL) {
         Py_DECREF(handle);
         return NULL;
@@ -246,7 +261,6 @@ add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, 
     PyObject **slot = handle_slot(watch, event);
     PyObject *old = *slot;
     *slot = Py_NewRef(handle);
-    pa_poll_watch(&watch->poll, wanted_events(watch));
     int err = old == NULL ? 0 : pa_handle_cancel(old);
     Py_XDECREF(old);
     if (err < 0) {
@@ -285,7 +299,7 @@ add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, 
         return NULL;
     }
     pa_fdwatch_forget(loop, fd); /* what it is now may be no file that can be watched */
-    PyObject *handle = add(loop, fd, event, args[1], args + 2, nargs - 2, context);
+    PyObject *handle = add(loop, fd, event, args[1], args + 2, nargs - 2, context, false);
     if (handle != NULL && is_public) {
         Py_DECREF(handle);
         Py_RETURN_NONE;
@@ -317,7 +331,7 @@ pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback)
     PyObject *handle = NULL;
     if (ensure_no_transport(loop, number, fd) == 0 &&
         ensure_no_stock_transport(loop, number) == 0) {
-        handle = add(loop, fd, event, callback, NULL, 0, NULL);
+        handle = add(loop, fd, event, callback, NULL, 0, NULL, true);
     }
     Py_DECREF(number);
     return handle;
@@ -331,7 +345,10 @@ pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle)
         return 0;
     }
     *handle_slot(watch, event) = NULL;
-    pa_poll_watch(&watch->poll, wanted_events(watch));
+    /* At once: the descriptor may be closed next, and live on in a copy that nobody could silence. */
+    if (pa_poll_watch_now(&watch->poll, wanted_events(watch)) < 0) {
+        PyErr_Clear(); /* closed already */
+    }
     return drop_handle(&handle);
 }
 

@@ -4,7 +4,7 @@
  * methods read and write _closed, _stopping, _debug, _thread_id and _task_factory; they are here
  * as descriptors over the C fields, so that there is one copy of the truth. */
 #include "loop/loop.h"
-#include "loop/poll.h"
+#include "loop/backend.h"
 #include "sched/handle.h"
 #include "sched/snapshot.h"
 
@@ -12,13 +12,6 @@
 #include <unistd.h>
 
 /* ---- libuv's side */
-
-static void
-wakeup_received(uv_async_t *async)
-{
-    /* It ends the poll; what another thread pushed is in the ring. */
-    ((PaLoop *)async->data)->io_seen = true;
-}
 
 static int
 open_uv(PaLoop *loop)
@@ -28,22 +21,16 @@ open_uv(PaLoop *loop)
         return pa_uv_error(err);
     }
     loop->uv.data = loop;
-    err = uv_async_init(&loop->uv, &loop->wakeup, wakeup_received);
-    if (err < 0) {
+    if (pa_backend_open(loop) < 0) {
         uv_loop_close(&loop->uv);
-        return pa_uv_error(err);
+        return -1;
     }
-    loop->wakeup.data = loop;
-    pa_loop_handle_opened(loop);
-    uv_timer_init(&loop->uv, &loop->timer); // cannot fail
-    loop->timer.data = loop;
-    pa_loop_handle_opened(loop);
     loop->uv_open = true;
     return 0;
 }
 
 static void
-own_handle_closed(uv_handle_t *handle)
+signal_poll_closed(uv_handle_t *handle)
 {
     pa_loop_handle_closed(handle->data);
 }
@@ -55,7 +42,7 @@ close_signals(PaLoop *loop)
     pa_loop_disarm_signals(loop);
     if (loop->signal_poll_open) {
         loop->signal_poll_open = false;
-        uv_close((uv_handle_t *)&loop->signal_poll, own_handle_closed);
+        uv_close((uv_handle_t *)&loop->signal_poll, signal_poll_closed);
         close(loop->signal_fds[0]);
         close(loop->signal_fds[1]);
         loop->signal_fds[0] = loop->signal_fds[1] = -1;
@@ -72,21 +59,19 @@ close_uv(PaLoop *loop)
     }
     loop->uv_open = false;
     if ((long)getpid() != loop->pid) {
-        /* In a forked child the epoll descriptor is shared with the parent: with one of our own,
-         * closing here does not stop the parent's watches. */
-        (void)uv_loop_fork(&loop->uv);
+        pa_backend_fork(loop);
     }
     for (PaMember *member = loop->members; member != NULL; member = member->next) {
         member->kind->loop_closing(member);
     }
     pa_fdwatch_close_all(loop);
     close_signals(loop);
-    uv_close((uv_handle_t *)&loop->wakeup, own_handle_closed);
-    uv_close((uv_handle_t *)&loop->timer, own_handle_closed);
+    pa_backend_close(loop);
     uv_run(&loop->uv, UV_RUN_NOWAIT);
     while (uv_loop_close(&loop->uv) == UV_EBUSY) {
         uv_run(&loop->uv, UV_RUN_ONCE);
     }
+    pa_poll_flush(loop);
     PyMem_RawFree(loop->fds);
     loop->fds = NULL;
     loop->fds_size = 0;
@@ -108,6 +93,7 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     loop->sched.loop = (PyObject *)loop;
     loop->sched.run_ready = pa_loop_run_ready;
     loop->pid = (long)getpid();
+    loop->epoll_fd = loop->wakeup_fd = -1;
     loop->signal_fds[0] = loop->signal_fds[1] = -1;
     loop->batches_per_poll = 1;
     if (pa_ring_init(&loop->sched.ring) < 0 || open_uv(loop) < 0 ||
@@ -160,8 +146,8 @@ loop_clear(PyObject *self)
     Py_CLEAR(loop->pending_exit);
     Py_CLEAR(loop->old_asyncgen_hooks);
     Py_CLEAR(loop->old_wakeup_fd);
-    close_uv(loop);
     loop->sched.closed = true;
+    close_uv(loop);
     release_scheduled(loop);
     return 0;
 }

@@ -12,6 +12,7 @@
 typedef struct PaLoop PaLoop;
 typedef struct PaMember PaMember;
 typedef struct PaFdWatch PaFdWatch; // loop/fdwatch.c
+typedef struct PaPoll PaPoll;       // loop/poll.h
 
 #define PA_READ_BUFFER_SIZE (256 * 1024)
 
@@ -24,14 +25,13 @@ typedef struct {
     /* Its turn has come in the batch, after pa_loop_queue_member(). Errors are its own to report,
      * exits to be kept (pa_loop_callback_failed). */
     void (*ready)(PaMember *member);
-    /* The loop is being closed: uv_close() the handle, forget the loop's services. Python code
-     * may not be called. */
+    /* The loop is being closed: close the poll, forget the loop's services. Python code may not be
+     * called. */
     void (*loop_closing)(PaMember *member);
 } PaMemberKind;
 
-/* The head of every object that embeds a libuv handle (transports, listeners). From the moment
- * its handle is open until the handle's close callback it is linked into loop->members, and the
- * loop owns one reference to it. */
+/* The head of every object that embeds a PaPoll (transports, listeners). From the moment it is open
+ * until its on_closed it is linked into loop->members, and the loop owns one reference to it. */
 struct PaMember {
     PyObject_HEAD
     PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class; unused by other members
@@ -45,6 +45,9 @@ struct PaMember {
 typedef struct {
     PaFdWatch *watch;    // owned: add_reader()/add_writer() callbacks, or NULL
     PaMember *transport; // borrowed: the open transport that uses it, or NULL
+    PaPoll *poll;        // borrowed: whom the kernel's events are for, or NULL
+    short armed;         // what the kernel watches it for
+    bool registered;     // the kernel knows it, though perhaps to watch for nothing
 } PaFdSlot;
 
 struct PaLoop {
@@ -61,13 +64,19 @@ struct PaLoop {
     bool call_at_overridden;      // ... call_at()
 
     uv_loop_t uv;
-    uv_async_t wakeup;     // from call_soon_threadsafe()
-    uv_timer_t timer;      // bounds a blocking poll
     uv_poll_t signal_poll; // on signal_fds[0]
     int signal_fds[2];     // the pipe that set_wakeup_fd() writes to, -1 until first needed
     bool uv_open;          // uv is initialised and not yet closed
     bool signal_poll_open;
     bool hold_signals; // stay armed between runs: add_signal_handler() was used
+    bool uv_due;       // libuv has to run before it can tell of what was begun with it
+
+    uv_async_t wakeup; // backend_uv.c: from call_soon_threadsafe()
+    uv_timer_t timer;  // backend_uv.c: bounds a blocking poll
+    int wakeup_fd;     // backend_epoll.c: an eventfd for the same, -1 when closed
+    int epoll_fd;      // backend_epoll.c: watches the descriptors and libuv, -1 when closed
+    int epoll_events_size;
+    struct epoll_event *epoll_events; // what the last poll found
 
     bool stopping;
     bool polling;            // inside a poll that may block: foreign threads must send the wake-up
@@ -83,7 +92,7 @@ struct PaLoop {
     double last_clock;     // when the clock was read last
     bool io_seen;          // something happened in the last poll
 
-    struct PaPoll *changed_polls; // to be checked before the next poll, poll.c
+    PaPoll *changed_polls, *closed_polls; // for pa_poll_flush()
 
     PaFdSlot *fds; // by descriptor
     int fds_size;
@@ -102,8 +111,8 @@ struct PaLoop {
 
 /* ---- run.c */
 
-/* To be called first by every libuv callback: takes the GIL back if this poll released it, and
- * leaves the current task. */
+/* To be called first when a poll has found something: takes the GIL back if the poll released it,
+ * and leaves the current task. */
 void pa_loop_enter(PaLoop *loop);
 /* The same for close callbacks: a failure to leave the current task is not reported. */
 void pa_loop_enter_quietly(PaLoop *loop);

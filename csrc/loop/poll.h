@@ -1,25 +1,25 @@
-/* loop/poll.h: PaPoll, readiness of one file descriptor: a uv_poll_t that cannot abort.
+/* loop/poll.h: PaPoll, readiness of one file descriptor.
  *
- * libuv registers a descriptor with the kernel only when the loop polls, and aborts the process
- * when the kernel refuses it then, which a program can bring about by closing a descriptor that it
- * still watches. So every change is noted in loop->changed_polls, and just before the poll each
- * noted descriptor is checked (pa_poll_flush_changes); one that is no longer valid is stopped and
- * its owner told by a callback with PA_POLL_GONE. Changing the mask of an active poll stops it
- * first, so that libuv always adds and never modifies a registration that may have gone.
+ * What to watch for is noted (pa_poll_watch) and told to the kernel just before the poll, all changes
+ * of a turn at once; a descriptor that the kernel refuses then was closed behind our back, and its
+ * owner is told by a callback with PA_POLL_GONE. add_reader() and the like, which have to raise, tell
+ * the kernel at once (pa_poll_watch_now). The kernel's side is in backend.h.
  *
  * A transport or listener does not act inside the poll: it takes its place in the ready ring
  * (pa_poll_queue), behind what was ready before and ahead of due timers, as asyncio's reader and
  * writer handles do. An event that is no longer watched when its turn comes is dropped.
  *
- * Embedded in its owner; open from pa_poll_open() to the close callback. */
+ * Embedded in its owner; open from pa_poll_open() until on_closed. */
 #ifndef PA_LOOP_POLL_H
 #define PA_LOOP_POLL_H
 
 #include "loop/loop.h"
 
-#define PA_POLL_GONE (1 << 8) // the descriptor was closed behind our back
+#if defined(__linux__) && !defined(PA_UV_POLL)
+#define PA_EPOLL
+#endif
 
-typedef struct PaPoll PaPoll;
+#define PA_POLL_GONE (1 << 8) // the descriptor was closed behind our back
 
 /* events: UV_READABLE | UV_WRITABLE; both after an error condition, so that the owner's system
  * call finds the errno; or PA_POLL_GONE alone. Called with the GIL, from the poll. May do
@@ -28,23 +28,30 @@ typedef void (*PaPollCallback)(PaPoll *poll, int events);
 typedef void (*PaPollClosed)(PaPoll *poll);
 
 struct PaPoll {
+#ifndef PA_EPOLL
     uv_poll_t uv;
+#endif
     PaLoop *loop; // borrowed: the owner keeps it alive
     PaPollCallback on_ready;
     PaPollClosed on_closed;
-    PaPoll *next_changed, *previous_changed;
+    PaPoll *next_changed, *previous_changed; // next_changed links closed ones, too
     int fd;
-    short events; // watched now
+    short events; // to be watched
     short fired;  // of these, what its owner in the ready ring has still to act on
-    bool changed;
+    bool changed; // events, since the kernel was told
+    bool oneshot; // the kernel stops watching with the first event (for socket operations, which
+                  // come again and again: set before the first watch)
 };
 
-/* 0, or -1 with OSError (PermissionError for regular files, as epoll says). Leaves the blocking
- * mode of fd as it was. */
+/* 0, or -1 with OSError. Leaves the blocking mode of fd as it was. */
 int pa_poll_open(PaPoll *poll, PaLoop *loop, int fd, PaPollCallback on_ready);
 
 /* Watches UV_READABLE, UV_WRITABLE, both or nothing (0). Cannot fail. */
 void pa_poll_watch(PaPoll *poll, int events);
+
+/* The same at once. 0, or -1 with OSError and nothing watched (PermissionError for regular files, as
+ * epoll says). */
+int pa_poll_watch_now(PaPoll *poll, int events);
 
 /* Stops and closes. on_closed runs in a later turn (or in loop.close()), with the GIL; the memory
  * must live until then. */
@@ -62,7 +69,14 @@ pa_poll_take(PaPoll *poll)
     return fired;
 }
 
-/* Called before every poll. */
-void pa_poll_flush_changes(PaLoop *loop);
+/* Called before every poll: tells the kernel what changed, lets closed polls go. */
+void pa_poll_flush(PaLoop *loop);
+
+/* ---- for the backend */
+
+/* What the kernel watches is no longer poll->events: to be told again. */
+void pa_poll_note_change(PaPoll *poll);
+/* To be called once for a released poll: on_closed(). */
+void pa_poll_closed(PaPoll *poll);
 
 #endif

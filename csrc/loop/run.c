@@ -1,6 +1,6 @@
 /* loop/run.c: run_forever(), the turn, and the poll.
  *
- * One turn is: flush what transports wrote; poll libuv (not blocking if anything is ready); queue
+ * One turn is: flush what transports wrote; poll (not blocking if anything is ready); queue
  * due timers; run a ready batch. What the poll finds (transports, listeners, add_reader()
  * callbacks) and then the timers join the batch behind what was ready, as in asyncio.
  *
@@ -10,10 +10,10 @@
  * I/O event, new watcher or write. What I/O events made ready runs without a poll in between. Timers
  * are looked at in every turn all the same.
  *
- * The GIL is released in one place, poll(), and only when the poll may block; the first libuv
- * callback that needs Python takes it back (pa_loop_enter). */
+ * The GIL is released in one place, poll(), and only when the poll may block; the first event takes
+ * it back (pa_loop_enter). */
 #include "loop/loop.h"
-#include "loop/poll.h"
+#include "loop/backend.h"
 #include "sched/snapshot.h"
 
 #include <math.h>
@@ -56,41 +56,34 @@ pa_loop_enter_quietly(PaLoop *loop)
 
 /* ---- the poll */
 
-/* It only ends the poll: due timers are found by their own clock afterwards. uv_stop(), because
- * libuv may run it before it polls (the millisecond passed since uv_timer_start()), and would then
- * sleep for ever. */
-static void
-timer_expired(uv_timer_t *timer)
+/* In whole milliseconds, not too early; -1 for ever. */
+static int
+poll_timeout(double seconds)
 {
-    uv_stop(timer->loop);
+    if (isinf(seconds)) {
+        return -1;
+    }
+    return (int)ceil((seconds < MAX_POLL_SECONDS ? seconds : MAX_POLL_SECONDS) * 1e3);
 }
 
 /* Polls for at most `seconds`; 0 does not block, INFINITY waits for an event. */
 static void
 poll(PaLoop *loop, double seconds)
 {
-    if (loop->changed_polls != NULL) {
-        pa_poll_flush_changes(loop);
+    if (loop->changed_polls != NULL || loop->closed_polls != NULL) {
+        pa_poll_flush(loop);
     }
     loop->io_seen = false;
     /* Values that died just before may have scheduled something, or stopped the loop. */
     if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0 || loop->stopping) {
-        uv_run(&loop->uv, UV_RUN_NOWAIT);
+        pa_backend_wait(loop, 0);
         return;
-    }
-    bool timed = seconds < MAX_POLL_SECONDS;
-    if (timed) {
-        uv_update_time(&loop->uv);
-        uv_timer_start(&loop->timer, timer_expired, (uint64_t)ceil(seconds * 1e3), 0);
     }
     loop->wakeup_sent = false;
     loop->polling = true;
     loop->released = PyEval_SaveThread();
-    uv_run(&loop->uv, UV_RUN_ONCE);
+    pa_backend_wait(loop, poll_timeout(seconds));
     take_gil(loop);
-    if (timed) {
-        uv_timer_stop(&loop->timer);
-    }
 }
 
 /* Before Python code that belongs to no task runs between batches. */

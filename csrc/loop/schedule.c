@@ -4,7 +4,7 @@
  * call_soon_threadsafe() is the only method here that other threads may call: it pushes into the
  * same ring while it holds the GIL, and sends the wake-up only if the loop sleeps in a poll. */
 #include "base/keywords.h"
-#include "loop/loop.h"
+#include "loop/backend.h"
 #include "sched/handle.h"
 #include "sched/task.h"
 
@@ -132,7 +132,7 @@ wake(PaLoop *loop)
 {
     if (loop->polling && !loop->wakeup_sent) {
         loop->wakeup_sent = true;
-        uv_async_send(&loop->wakeup);
+        pa_backend_wake(loop);
     }
 }
 

@@ -65,6 +65,7 @@ open_pipe(PaLoop *loop)
     loop->signal_poll_open = true;
     pa_loop_handle_opened(loop);
     uv_poll_start(&loop->signal_poll, UV_READABLE, signal_ready);
+    loop->uv_due = true;
     return 0;
 }
 
