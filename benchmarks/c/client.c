@@ -244,10 +244,13 @@ client_handle(Target *target, Client *client, uint32_t events)
     if ((events & EPOLLOUT) && send_rest(target, client) == CLIENT_FAILED) {
         return CLIENT_FAILED;
     }
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        return receive(target, client);
+    ClientResult result = CLIENT_WAITING;
+    bool readable = events & (EPOLLIN | EPOLLHUP | EPOLLERR);
+    while (readable && result == CLIENT_WAITING) {
+        result = receive(target, client);
+        readable = client->tls != NULL && tls_has_more(client);
     }
-    return CLIENT_WAITING;
+    return result;
 }
 
 /* Binds to a loopback address chosen by the index, so that 127.0.0.1's ports do not run out. */
