@@ -105,10 +105,6 @@ class Loop(_core.Loop, SelectorEventLoop):
         self._selector = None
         self._internal_fds = 0
 
-    def _ensure_fd_no_transport(self, fd: Any) -> None:
-        self._ensure_fd_unused(fd)  # transports in C
-        _asyncio_loop._ensure_fd_no_transport(self, fd)  # the standard library's, in _transports
-
     # ---- sockets: transports and accepting are C's, see csrc/net; so is TLS, see csrc/tls
 
     def _make_socket_transport(
@@ -293,7 +289,7 @@ class Loop(_core.Loop, SelectorEventLoop):
             self._transports.pop(fd, None)
         return sent
 
-    # ---- bare sockets: csrc/loop/sockops.c; connecting and sendfile are the standard library's
+    # ---- bare sockets: csrc/loop/sockops.c; sendfile is the standard library's
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to n bytes from a non-blocking socket.
@@ -391,6 +387,21 @@ class Loop(_core.Loop, SelectorEventLoop):
             return await got.future
         finally:
             got.end()
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connect a non-blocking socket to an address, of which a host name is resolved.
+
+        Raises OSError when the connection fails, socket.gaierror for an unknown name, and as
+        sock_recv(). Stands for asyncio's loop.sock_connect().
+        """
+        got = self._start_connect(sock, address)
+        if got is NotImplemented:  # there may be a name to resolve
+            await super().sock_connect(sock, address)
+        elif isinstance(got, _SocketOperation):
+            try:
+                await got.future
+            finally:
+                got.end()
 
     # ---- names
 

@@ -551,3 +551,43 @@ async def test_a_copy_of_a_closed_descriptor_does_not_keep_the_loop_awake(loop, 
     assert time.thread_time() - before < 0.1
     copy.close()
     left.close()
+
+
+def test_the_forms_of_an_address_to_connect_to(same_as_asyncio, tmp_path):
+    async def body(loop):
+        found = []
+
+        async def note(sock, address):
+            sock.setblocking(False)
+            try:
+                await asyncio.wait_for(loop.sock_connect(sock, address), 5)
+                found.append(sock.getpeername())
+            except Exception as exc:
+                found.append((type(exc).__name__, exc.args))
+            sock.close()
+
+        with socket.create_server((HOST, 0)) as listener:
+            port = listener.getsockname()[1]
+            for address in (
+                (HOST, port),
+                (HOST, port, 0),
+                [HOST, port],
+                (HOST.encode(), port),
+                ("localhost", port),
+                (HOST, "no port"),
+                (HOST, -1),
+                (HOST, 70000),
+                ("::1", port),
+                ("256.1.1.1", port),
+                (HOST,),
+                HOST,
+                None,
+            ):
+                await note(socket.socket(), address)
+            found = [(HOST, 0) if item == (HOST, port) else item for item in found]
+        await note(socket.socket(), (HOST, 1))
+        await note(socket.socket(socket.AF_UNIX), str(tmp_path / "nobody"))
+        await note(socket.socket(socket.AF_UNIX), (HOST, 1))
+        return found
+
+    same_as_asyncio(body)

@@ -159,3 +159,41 @@ pa_addr_from_object(PaAddr *addr, int family, PyObject *obj)
     }
     return 0;
 }
+
+/* sock.name. The class socket.socket makes an enum member of each number, which takes longer than
+ * all the rest: its base class has them as they are. */
+static PyObject *
+socket_attribute(PaState *st, PyObject *sock, PyObject *name)
+{
+    if ((PyObject *)Py_TYPE(sock) != st->asyncio.socket) {
+        return PyObject_GetAttr(sock, name);
+    }
+    PyObject *base = (PyObject *)Py_TYPE(sock)->tp_base;
+    PyObject *descr = PyObject_GetAttr(base, name);
+    if (descr == NULL) {
+        return NULL;
+    }
+    descrgetfunc get = Py_TYPE(descr)->tp_descr_get;
+    PyObject *value = get == NULL ? PyObject_GetAttr(sock, name) : get(descr, sock, base);
+    Py_DECREF(descr);
+    return value;
+}
+
+int
+pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto)
+{
+    PyObject *names[] = {st->names.family, st->names.type, st->names.proto};
+    int *values[] = {family, type, proto};
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
+        PyObject *number = socket_attribute(st, sock, names[i]);
+        if (number == NULL) {
+            return -1;
+        }
+        *values[i] = (int)PyLong_AsLong(number);
+        Py_DECREF(number);
+        if (PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -5,7 +5,7 @@
 #ifndef PA_BASE_ADDR_H
 #define PA_BASE_ADDR_H
 
-#include "base/compat.h" // first: Python.h decides which system interfaces are declared
+#include "base/state.h" // first: Python.h decides which system interfaces are declared
 
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -38,5 +38,8 @@ PyObject *pa_addr_to_object(const struct sockaddr *sa, socklen_t length);
  * Returns its length; 0, without an exception, for anything else, which the socket object of Python
  * has to resolve or refuse. */
 socklen_t pa_addr_from_object(PaAddr *addr, int family, PyObject *obj);
+
+/* The attributes family, type and proto of a Python socket. 0, or -1 with an exception. */
+int pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto);
 
 #endif

@@ -40,6 +40,7 @@
     X(_set_coroutine_origin_tracking)                                                              \
     X(accept)                                                                                      \
     X(call_at)                                                                                     \
+    X(connect)                                                                                     \
     X(create_future)                                                                               \
     X(_current_handle)                                                                             \
     X(_source_traceback)                                                                           \

@@ -97,6 +97,7 @@ import_asyncio(PaAsyncio *aio)
         {&aio->extract_stack, "asyncio.format_helpers", "extract_stack", false},
         {&aio->format_callback_source, "asyncio.format_helpers", "_format_callback_source", false},
         {&aio->check_ssl_socket, "asyncio.base_events", "_check_ssl_socket", false},
+        {&aio->BaseSelectorEventLoop, "asyncio.selector_events", "BaseSelectorEventLoop", false},
         {&aio->format_handle, "asyncio.base_events", "_format_handle", false},
         {&aio->logger, "asyncio.log", "logger", false},
         {&aio->socket, "socket", "socket", false},

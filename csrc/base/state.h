@@ -60,6 +60,7 @@ typedef struct {
     PyObject *extract_stack;                  // asyncio.format_helpers.extract_stack
     PyObject *format_callback_source;         // asyncio.format_helpers._format_callback_source
     PyObject *check_ssl_socket;               // asyncio.base_events._check_ssl_socket
+    PyObject *BaseSelectorEventLoop;          // asyncio.selector_events.BaseSelectorEventLoop
     PyObject *format_handle;                  // asyncio.base_events._format_handle
     PyObject *logger;                         // asyncio.log.logger
     PyObject *socket;                         // socket.socket

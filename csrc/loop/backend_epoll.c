@@ -89,7 +89,10 @@ pa_backend_release(PaPoll *poll)
     PaLoop *loop = poll->loop;
     PaFdSlot *slot = &loop->fds[poll->fd];
     if (slot->poll == poll) {
-        unregister(loop, slot, poll);
+        if (slot->armed !=
+            0) { /* what is disarmed may stay: it wakes nobody, and goes with the file */
+            unregister(loop, slot, poll);
+        }
         slot->poll = NULL;
     }
     poll->next_changed = loop->closed_polls;

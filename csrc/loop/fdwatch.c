@@ -192,8 +192,8 @@ ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
     if (count <= 0) {
         return (int)count;
     }
-    PyObject *reply =
-        PyObject_CallMethod((PyObject *)loop, "_ensure_fd_no_transport", "O", fileobj);
+    PyObject *reply = PyObject_CallMethod(loop->sched.st->asyncio.BaseSelectorEventLoop,
+                                          "_ensure_fd_no_transport", "OO", loop, fileobj);
     Py_XDECREF(reply);
     return reply == NULL ? -1 : 0;
 }
@@ -486,10 +486,12 @@ _remove_writer(PyObject *self, PyObject *fd)
 }
 
 static PyObject *
-_ensure_fd_unused(PyObject *self, PyObject *fileobj)
+_ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
 {
+    PaLoop *loop = (PaLoop *)self;
     int fd = fd_of(fileobj);
-    if (fd < 0 || ensure_no_transport((PaLoop *)self, fileobj, fd) < 0) {
+    if (fd < 0 || ensure_no_transport(loop, fileobj, fd) < 0 ||
+        ensure_no_stock_transport(loop, fileobj) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -524,6 +526,6 @@ PyMethodDef pa_loop_fdwatch_methods[] = {
     {"_remove_reader", _remove_reader, METH_O, NULL},
     {"_remove_writer", _remove_writer, METH_O, NULL},
     {"_watched", _watched, METH_O, NULL},
-    {"_ensure_fd_unused", _ensure_fd_unused, METH_O, NULL},
+    {"_ensure_fd_no_transport", _ensure_fd_no_transport, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };

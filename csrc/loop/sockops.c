@@ -6,6 +6,7 @@
  * they await operation.future and call operation.end(). A second operation on a descriptor replaces
  * the first, which then waits until it is cancelled. Plain sockets are read and written here, any
  * other object through its methods. */
+#include "base/addr.h"
 #include "loop/loop.h"
 #include "sched/handle.h"
 
@@ -213,6 +214,43 @@ attempt_accept(Call *call)
     }
     Py_XDECREF(done);
     return accepted;
+}
+
+/* How a connect that could not be completed at once has ended. */
+static PyObject *
+attempt_connected(Call *call)
+{
+    int fd = descriptor(call), code = 0;
+    socklen_t length = sizeof(code);
+    if (fd < 0) {
+        return NULL;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &code, &length) < 0) {
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    if (code == 0) {
+        Py_RETURN_NONE;
+    }
+    PyObject *message = PyUnicode_FromFormat("Connect call failed %S", call->args[0]);
+    PyObject *exc =
+        message == NULL ? NULL : PyObject_CallFunction(PyExc_OSError, "iO", code, message);
+    if (exc != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+    }
+    Py_XDECREF(message);
+    Py_XDECREF(exc);
+    return NULL;
+}
+
+/* sock.connect(address) */
+static PyObject *
+attempt_connect(Call *call)
+{
+    PyObject *result = attempt_method(call);
+    if (result == NULL && !PyErr_Occurred()) {
+        call->attempt = attempt_connected;
+    }
+    return result;
 }
 
 /* ---- the operation: a callable, to be run when the descriptor is ready */
@@ -541,6 +579,30 @@ start_accept(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     return begin(&call);
 }
 
+/* NotImplemented when the address may have to be resolved, or the socket is not plain. */
+static PyObject *
+start_connect(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    Call call;
+    if (prepare(&call, self, args, nargs, 2, UV_WRITABLE) < 0) {
+        return NULL;
+    }
+    int family, type, proto;
+    PaAddr address;
+    if (!is_plain(call.loop, call.sock)) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    if (pa_socket_numbers(call_state(&call), call.sock, &family, &type, &proto) < 0) {
+        return NULL;
+    }
+    if (pa_addr_from_object(&address, family, call.args[0]) == 0) {
+        Py_RETURN_NOTIMPLEMENTED;
+    }
+    call.method = call_state(&call)->names.connect;
+    call.attempt = attempt_connect;
+    return begin(&call);
+}
+
 #define METHOD(name) ((PyCFunction)(void (*)(void))(name)), METH_FASTCALL, NULL
 
 PyMethodDef pa_loop_sock_methods[] = {
@@ -551,6 +613,7 @@ PyMethodDef pa_loop_sock_methods[] = {
     {"_start_sendall", METHOD(start_sendall)},
     {"_start_sendto", METHOD(start_sendto)},
     {"_start_accept", METHOD(start_accept)},
+    {"_start_connect", METHOD(start_connect)},
     {NULL, NULL, 0, NULL},
 };
 

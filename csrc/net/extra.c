@@ -120,25 +120,6 @@ pa_socket_new(PaState *st, int family, int type, int proto, int fd)
     return sock;
 }
 
-int
-pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto)
-{
-    PyObject *names[] = {st->names.family, st->names.type, st->names.proto};
-    int *values[] = {family, type, proto};
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
-        PyObject *number = PyObject_GetAttr(sock, names[i]);
-        if (number == NULL) {
-            return -1;
-        }
-        *values[i] = (int)PyLong_AsLong(number);
-        Py_DECREF(number);
-        if (PyErr_Occurred()) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 PyObject *
 pa_transport_socket(PaTransport *t)
 {

@@ -138,8 +138,6 @@ void pa_transport_lend_descriptor(PaTransport *t, bool lend);
 
 /* A new non-blocking socket.socket that owns fd; a closed one for fd -1. */
 PyObject *pa_socket_new(PaState *st, int family, int type, int proto, int fd);
-/* Its attributes family, type and proto. */
-int pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto);
 /* New reference to the socket.socket, made now if need be. NULL with an exception. */
 PyObject *pa_transport_socket(PaTransport *t);
 /* New reference, or NULL without an exception when there is no such information. */
