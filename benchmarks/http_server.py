@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
+    import uvicorn
     from aiohttp import web
 
 from benchmarks.listen import BACKLOG, announce, tcp_listener
@@ -112,7 +113,8 @@ def run_aiohttp(listener: socket.socket, factory: LoopFactory) -> None:
         )
 
 
-def run_uvicorn(listener: socket.socket, factory: LoopFactory) -> None:
+def uvicorn_server() -> "uvicorn.Server":
+    """The server, with its httptools parser."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -123,8 +125,12 @@ def run_uvicorn(listener: socket.socket, factory: LoopFactory) -> None:
         log_level="warning",
         backlog=BACKLOG,
     )
+    return uvicorn.Server(config)
+
+
+def run_uvicorn(listener: socket.socket, factory: LoopFactory) -> None:
     with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(uvicorn.Server(config).serve(sockets=[listener]))
+        runner.run(uvicorn_server().serve(sockets=[listener]))
 
 
 FRAMEWORKS = {"httptools": run_httptools, "aiohttp": run_aiohttp, "uvicorn": run_uvicorn}

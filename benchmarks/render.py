@@ -14,6 +14,7 @@ from pathlib import Path
 
 from benchmarks.charts import draw_rows
 from benchmarks.curves import load_scale, scale_section
+from benchmarks.floor_results import floor_section, load_floors
 from benchmarks.markdown import document_section, replace_in_file, short_table
 from benchmarks.results import FOLDER, Document, load
 
@@ -56,12 +57,21 @@ def scale_part() -> str:
     )
 
 
+def floors_part() -> str:
+    """The floors of all versions; nothing as long as none were measured."""
+    return "\n\n".join(
+        floor_section(version, *load_floors(path))
+        for version, path in found_files("floors").items()
+    )
+
+
 def main() -> int:
     argparse.ArgumentParser(prog="python -m benchmarks.render", description=__doc__).parse_args()
     documents = {version: load(path) for version, path in found_files("bench").items()}
     if not documents:
         raise SystemExit(f"there are no results in {FOLDER}; run make bench first")
-    replace_in_file(PAGE, {"bench": bench_part(documents), "scale": scale_part()})
+    parts = {"bench": bench_part(documents), "floors": floors_part(), "scale": scale_part()}
+    replace_in_file(PAGE, parts)
     replace_in_file(README, {"performance": short_table(next(iter(documents.values())))})
     print(f"rendered {', '.join(documents)} into {PAGE} and {README}")
     return 0

@@ -5,8 +5,10 @@
  * connection is not read from until that queue has drained, so that memory stays bounded.
  *
  *   echo_server tcp          listens on 127.0.0.1, any free port
+ *   echo_server tcp FILE     the same, and answers whatever it reads with the bytes of FILE
  *   echo_server unix PATH    listens on a unix stream socket
  *
+ * With FILE it is what carrying a request and its answer costs a server that looks at neither.
  * Prints one line once it listens: the port or the path. Ends on SIGTERM or SIGINT.
  */
 #include <stdio.h>
@@ -32,6 +34,7 @@ typedef struct {
 } PendingWrite;
 
 static char read_buffer[READ_BUFFER_SIZE];
+static uv_buf_t answer; /* with a base: sent in place of what was read */
 
 static void
 check(int err, const char *what)
@@ -106,13 +109,13 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
         close_connection(connection);
         return;
     }
-    uv_buf_t data = uv_buf_init(buffer->base, (unsigned)count);
+    uv_buf_t data = answer.base != NULL ? answer : uv_buf_init(buffer->base, (unsigned)count);
     int written = uv_try_write(stream, &data, 1);
     if (written == UV_EAGAIN) {
         written = 0;
     }
-    if (written < 0 || (written < count && queue_rest(connection, data.base + written,
-                                                      (size_t)(count - written)) < 0)) {
+    size_t left = data.len - (size_t)written;
+    if (written < 0 || (left > 0 && queue_rest(connection, data.base + written, left) < 0)) {
         close_connection(connection);
     }
 }
@@ -163,20 +166,36 @@ listen_unix(uv_loop_t *loop, uv_pipe_t *server, const char *path)
     printf("%s\n", path);
 }
 
+static void
+load_answer(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    check(file == NULL || fseek(file, 0, SEEK_END) != 0 ? UV_EIO : 0, path);
+    long size = ftell(file);
+    check(size <= 0 || fseek(file, 0, SEEK_SET) != 0 ? UV_EIO : 0, path);
+    answer = uv_buf_init(malloc((size_t)size), (unsigned)size);
+    check(answer.base == NULL ? UV_ENOMEM : 0, path);
+    check(fread(answer.base, 1, answer.len, file) != answer.len ? UV_EIO : 0, path);
+    fclose(file);
+}
+
 int
 main(int argc, char **argv)
 {
     uv_loop_t *loop = uv_default_loop();
     uv_tcp_t tcp;
     uv_pipe_t pipe;
-    if (argc == 2 && strcmp(argv[1], "tcp") == 0) {
+    if ((argc == 2 || argc == 3) && strcmp(argv[1], "tcp") == 0) {
+        if (argc == 3) {
+            load_answer(argv[2]);
+        }
         listen_tcp(loop, &tcp);
     }
     else if (argc == 3 && strcmp(argv[1], "unix") == 0) {
         listen_unix(loop, &pipe, argv[2]);
     }
     else {
-        fprintf(stderr, "usage: echo_server tcp | echo_server unix PATH\n");
+        fprintf(stderr, "usage: echo_server tcp [FILE] | echo_server unix PATH\n");
         return 2;
     }
     fflush(stdout);

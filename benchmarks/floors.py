@@ -1,0 +1,219 @@
+"""Floors: the cost that no loop can avoid, for the rows whose target lies close to it or beyond.
+
+    python -m benchmarks.floors [--rounds N] [--rows ROW ...] [--json FILE]
+
+A floor is a sum of parts. One is what the library costs by itself, measured without any socket
+(floor_parts.py). The other is what carrying the bytes costs: the server CPU of the C libuv server
+under the same load, or of pyasync's own plain echo where that is less. In each round the parts of a
+row, pyasync's row and that of its best peer (as the results of `make bench` name it) are measured
+one after the other; ratios are taken within the round. Results of all rows go to
+results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
+"""
+
+import argparse
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks.certificate import certificate_folder
+from benchmarks.floor_results import FloorResult, Parts, floor_cells, floor_columns, save_floors
+from benchmarks.load import echo_server_command, echo_turn
+from benchmarks.loops import LOOPS, why_unusable
+from benchmarks.processes import (
+    C_PROGRAMS,
+    C_SERVER,
+    Failed,
+    Server,
+    build_c_programs,
+    pinned,
+    python_module,
+    server_core,
+)
+from benchmarks.report import table
+from benchmarks.results import OURS, Document, circumstances, load, result_file
+from benchmarks.rows import BENCH_ROWS
+from benchmarks.turns import FULL, HTTP_CONNECTIONS, Effort, Session
+from benchmarks.wrk import check_wrk, measure
+
+PART_LIMIT = 60.0  # s for one part
+console = Console(width=190, highlight=False)  # the table rather wraps than loses a figure
+LIBRARY, TLS, STREAMS, CARRYING = "library", "TLS", "streams", "carrying"
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a row's floor is made of: `measure(effort)` gives its parts, `text` says what it is."""
+
+    key: str
+    text: str
+    measure: Callable[[Effort], Parts] = field(repr=False)
+
+
+def part(name: str, *options: str) -> dict[str, float]:
+    """Runs floor_parts.py in a fresh process on the servers' core; raises Failed if it fails."""
+    command = python_module("benchmarks.floor_parts", "--part", name, *options)
+    try:
+        done = subprocess.run(
+            pinned(command, server_core()), capture_output=True, text=True, timeout=PART_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        raise Failed(f"the part {name!r} did not end in {PART_LIMIT:g} s") from None
+    if done.returncode != 0:
+        raise Failed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def http_floor(framework: str, path: str) -> Callable[[Effort], Parts]:
+    """The floor of an HTTP row: the application in memory; a C server that sends its answer."""
+
+    def run(effort: Effort) -> Parts:
+        with tempfile.NamedTemporaryFile() as answer:
+            library = part(framework, "--path", path, "--answer", answer.name)["cpu_us"]
+            command = [*echo_server_command(C_SERVER, "protocol", None), answer.name]
+            with Server(command) as server:
+                load = measure(
+                    server,
+                    f"http://127.0.0.1:{server.address}{path}",
+                    effort.wrk_seconds,
+                    HTTP_CONNECTIONS,
+                    warm_up=effort.wrk_warm_up,
+                )
+        if load.errors:
+            raise Failed(f"the C server's answers: not 2xx or broken: {load.errors}")
+        return {LIBRARY: library, CARRYING: load.cpu_us}
+
+    return run
+
+
+def carrying(effort: Effort, size: int, connections: int) -> float:
+    """CPU us per plain TCP echo: the C server's or pyasync's, whichever is less."""
+    costs: list[float] = []
+    for name in (C_SERVER, OURS):
+        turn = echo_turn(name, "protocol", connections, size, effort.load_seconds, effort.warm_up)
+        if any(turn["errors"].values()):
+            raise Failed(f"plain echo of {name}: {turn['errors']}")
+        costs.append(turn["server_cpu_us"])
+    return min(costs)
+
+
+def echo_floor(size: int, connections: int, *names: str) -> Callable[[Effort], Parts]:
+    """The floor of an echo row in which the parts `names` come on top of the plain echo."""
+
+    def run(effort: Effort) -> Parts:
+        parts, on_the_wire = {}, size
+        for name in names:
+            options = ["--size", str(size)]
+            if name == TLS:
+                options += ["--certificate", certificate_folder().name]
+            found = part(name.lower(), *options)
+            parts[name] = found["cpu_us"]
+            on_the_wire = max(on_the_wire, int(found["bytes"]))
+        return {**parts, CARRYING: carrying(effort, on_the_wire, connections)}
+
+    return run
+
+
+AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
+STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
+TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
+PLAIN_TEXT = "the plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
+
+FLOORS = {
+    floor.key: floor
+    for floor in (
+        Floor("streams_1k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(1024, 50, STREAMS)),
+        Floor("streams_100k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(102400, 10, STREAMS)),
+        Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(1024, 50, TLS)),
+        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(102400, 10, TLS)),
+        Floor(
+            "tls_streams_1k",
+            f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
+            echo_floor(1024, 50, TLS, STREAMS),
+        ),
+        Floor("aiohttp_small", AIOHTTP, http_floor("aiohttp", "/small")),
+        Floor("aiohttp_json", AIOHTTP, http_floor("aiohttp", "/")),
+        Floor("aiohttp_large", AIOHTTP, http_floor("aiohttp", "/large")),
+        Floor("uvicorn", AIOHTTP.replace("aiohttp", "uvicorn"), http_floor("uvicorn", "/")),
+    )
+}
+
+
+def cheapest_peer(bench: Document | None, key: str) -> str | None:
+    """The peer with the least median CPU per message in the results of `make bench`, of those that
+    are installed here; None without results."""
+    if bench is None or key not in bench.results:
+        return None
+    others = [loop for loop in LOOPS if loop != OURS and why_unusable(loop) is None]
+    found = {loop: bench.results[key].spread(loop, "cpu_us") for loop in others}
+    costs = {loop: spread.median for loop, spread in found.items() if spread is not None}
+    return min(costs, key=lambda loop: costs[loop], default=None)
+
+
+def bench_results() -> Document | None:
+    """The results of `make bench` on this Python version: the full run, or else the quick one."""
+    paths = (result_file("bench", quick) for quick in (False, True))
+    return next((load(path) for path in paths if path.exists()), None)
+
+
+def measure_round(session: Session, key: str, peer: str | None, result: FloorResult) -> None:
+    """One round of one row: pyasync, the parts of the floor, the best peer."""
+    row = BENCH_ROWS[key]
+    try:
+        loops = {OURS: row.measure(session, OURS)["cpu_us"]}
+        parts = FLOORS[key].measure(session.effort)
+        if peer is not None:
+            loops[peer] = row.measure(session, peer)["cpu_us"]
+    except Failed as exc:
+        result.failed = str(exc)
+        console.print(f"{row.title} failed: {exc}", style="yellow")
+        return
+    result.rounds.append({"parts": parts, "loops": loops})
+
+
+def print_floors(results: dict[str, FloorResult]) -> None:
+    """Prints the table."""
+    made = table("Floors, server CPU us per message or request", *floor_columns())
+    for key, result in results.items():
+        if result.rounds:
+            made.add_row(*floor_cells(key, result))
+    console.print(made)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.floors", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of every row (5)")
+    parser.add_argument("--rows", nargs="+", choices=FLOORS, metavar="ROW", default=list(FLOORS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    options = parser.parse_args()
+    check_wrk()
+    build_c_programs()
+    bench = bench_results()
+    peers = {key: cheapest_peer(bench, key) for key in options.rows}
+    complete = len(options.rows) == len(FLOORS)
+    kept = result_file("floors", False) if complete else C_PROGRAMS.parent / "floors-partial.json"
+    path = options.json or kept
+    about = circumstances([OURS, *sorted({peer for peer in peers.values() if peer})])
+    results = {key: FloorResult(FLOORS[key].text) for key in options.rows}
+    session = Session(FULL)
+    try:
+        for number in range(1, options.rounds + 1):
+            for key, result in results.items():
+                if result.failed is None:
+                    measure_round(session, key, peers[key], result)
+            save_floors(path, about, results)
+            console.print(f"round {number} of {options.rounds} ended", style="dim")
+    finally:
+        session.close()
+    print_floors(results)
+    console.print(f"results: {path}", style="dim")
+    return 1 if any(result.failed for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
