@@ -91,11 +91,16 @@ async def uvicorn_factory(stack: AsyncExitStack) -> Callable[[], asyncio.BasePro
 APPLICATIONS = {"aiohttp": aiohttp_factory, "uvicorn": uvicorn_factory}
 
 
+def http_request(path: str) -> bytes:
+    """A request as wrk sends it; ports that the kernel chooses have five digits."""
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:50000\r\n\r\n".encode()
+
+
 class Requests:
     """Connections of one application that are all given the same request, again and again."""
 
     def __init__(self, factory: Callable[[], asyncio.BaseProtocol], path: str) -> None:
-        self.request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:50000\r\n\r\n".encode()
+        self.request = http_request(path)
         self.written: list[Any] = []
         self.protocols: list[Any] = [factory() for _ in range(CONNECTIONS)]
         for protocol in self.protocols:

@@ -16,6 +16,7 @@ from benchmarks.report import Spread
 from benchmarks.results import OURS, describe, write_document
 from benchmarks.rows import BENCH_ROWS
 
+STAND_IN = "C stand-in"  # its name among the loops: works as long as the library, and carries
 Parts = dict[str, float]  # name -> CPU us per message or request
 Turn = dict[str, dict[str, float]]  # {"parts": Parts, "loops": {loop: CPU us}}
 
@@ -27,7 +28,7 @@ def floor_of(turn: Turn) -> float:
 
 @dataclass
 class FloorResult:
-    """One row: what its floor consists of, its rounds, and why there are no more of them."""
+    """One row: what its floor consists of, its rounds, and why there are not more of them."""
 
     text: str
     rounds: list[Turn] = field(default_factory=list)
@@ -49,10 +50,14 @@ class FloorResult:
         """How many times the floor a loop costs."""
         return self.spread(lambda turn: turn["loops"][loop] / floor_of(turn))
 
+    def ratio(self, loop: str, other: str) -> Spread:
+        """How many times as much as `other` a loop costs."""
+        return self.spread(lambda turn: turn["loops"][loop] / turn["loops"][other])
+
     @property
     def peer(self) -> str | None:
         """The peer that was measured beside pyasync, if there was one."""
-        names = set.intersection(*(set(turn["loops"]) for turn in self.rounds)) - {OURS}
+        names = set.intersection(*(set(turn["loops"]) for turn in self.rounds)) - {OURS, STAND_IN}
         return min(names, default=None)
 
 
@@ -78,6 +83,7 @@ def floor_columns() -> list[str]:
         "work",
         "floor",
         "parts of the floor",
+        f"{STAND_IN} (ratio)",
         OURS,
         "over floor (min-max)",
         "best peer",
@@ -87,30 +93,34 @@ def floor_columns() -> list[str]:
     ]
 
 
-def reach(own: Spread, possible: Spread | None, target: float) -> str:
-    """Whether the target is possible: "yes" or "no"; "not a floor" if pyasync costs less than it,
-    "-" without a peer to compare with."""
+def reach(own: Spread, possible: Spread | None, stand_in: Spread | None, target: float) -> str:
+    """Whether the target is possible: "yes", "no", or that the C stand-in does not get there; "not
+    a floor" if pyasync costs less than it, "-" without a peer to compare with."""
     if own.median < 1:
         return "not a floor"
-    if possible is None:
+    if possible is None or stand_in is None:
         return "-"
-    return "yes" if possible.median >= target else "no"
+    if possible.median < target:
+        return "no"
+    return "yes" if stand_in.median >= target else f"not for {STAND_IN}"
 
 
 def floor_cells(key: str, result: FloorResult) -> list[str]:
     """One line of the table, of at least one round; figures are medians of CPU us."""
     row, peer, own = BENCH_ROWS[key], result.peer, result.over_floor(OURS)
     possible = None if peer is None else result.over_floor(peer)
+    stand_in = None if peer is None else result.ratio(peer, STAND_IN)
     return [
         row.title,
         number(result.spread(floor_of).median),
         " + ".join(f"{number(result.part(name))} {name}" for name in result.rounds[0]["parts"]),
+        number(result.cost(STAND_IN)) + ("" if stand_in is None else f" ({stand_in.median:.2f})"),
         number(result.cost(OURS)),
         own.as_ratio(),
         "-" if peer is None else f"{number(result.cost(peer))} {peer}",
         "-" if possible is None else possible.as_ratio(),
         f"{row.target:.2f}",
-        reach(own, possible, row.target),
+        reach(own, possible, stand_in, row.target),
     ]
 
 

@@ -4,9 +4,10 @@
 
 A floor is a sum of parts. One is what the library costs by itself, measured without any socket
 (floor_parts.py). The other is what carrying the bytes costs: the server CPU of the C libuv server
-under the same load, or of pyasync's own plain echo where that is less. In each round the parts of a
-row, pyasync's row and that of its best peer (as the results of `make bench` name it) are measured
-one after the other; ratios are taken within the round. Results of all rows go to
+under the same load, or of pyasync's own plain echo where that is less. Beside the sum stands a C
+server that does both at once: it keeps busy for as long as the library, and carries. In each round
+the parts of a row, pyasync's row and that of its best peer (as the results of `make bench` name it)
+are measured one after the other; ratios are taken within the round. Results of all rows go to
 results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
 """
 
@@ -14,14 +15,22 @@ import argparse
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmarks.certificate import certificate_folder
-from benchmarks.floor_results import FloorResult, Parts, floor_cells, floor_columns, save_floors
+from benchmarks.floor_parts import http_request
+from benchmarks.floor_results import (
+    STAND_IN,
+    FloorResult,
+    Parts,
+    floor_cells,
+    floor_columns,
+    save_floors,
+)
 from benchmarks.load import echo_server_command, echo_turn
 from benchmarks.loops import LOOPS, why_unusable
 from benchmarks.processes import (
@@ -42,16 +51,17 @@ from benchmarks.wrk import check_wrk, measure
 
 PART_LIMIT = 60.0  # s for one part
 console = Console(width=190, highlight=False)  # the table rather wraps than loses a figure
+Measured = tuple[Parts, float]  # the parts, and CPU us of the C server that stands in
 LIBRARY, TLS, STREAMS, CARRYING = "library", "TLS", "streams", "carrying"
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What a row's floor is made of: `measure(effort)` gives its parts, `text` says what it is."""
+    """What a row's floor is made of: `text` says it, `measure(effort)` measures it."""
 
     key: str
     text: str
-    measure: Callable[[Effort], Parts] = field(repr=False)
+    measure: Callable[[Effort], Measured] = field(repr=False)
 
 
 def part(name: str, *options: str) -> dict[str, float]:
@@ -69,52 +79,80 @@ def part(name: str, *options: str) -> dict[str, float]:
     return figures
 
 
-def http_floor(framework: str, path: str) -> Callable[[Effort], Parts]:
+def carried(cost: Callable[[float], float], library: float) -> tuple[float, float]:
+    """CPU us of carrying a message, and those of a C server that works as long as the library.
+
+    `cost(work)` is the CPU us per message of a C server that keeps busy for `work` us on each. What
+    is left after the work depends on how much there is: a quick server waits for the load and is
+    woken often, a slow one finds the load waiting and has to wake it. The least counts.
+    """
+    works = (0.0, library / 3, library)
+    costs = [cost(work) for work in works]
+    return min(used - work for used, work in zip(costs, works, strict=True)), costs[-1]
+
+
+def http_floor(framework: str, path: str) -> Callable[[Effort], Measured]:
     """The floor of an HTTP row: the application in memory; a C server that sends its answer."""
 
-    def run(effort: Effort) -> Parts:
+    def run(effort: Effort) -> Measured:
         with tempfile.NamedTemporaryFile() as answer:
             library = part(framework, "--path", path, "--answer", answer.name)["cpu_us"]
-            command = [*echo_server_command(C_SERVER, "protocol", None), answer.name]
-            with Server(command) as server:
-                load = measure(
-                    server,
-                    f"http://127.0.0.1:{server.address}{path}",
-                    effort.wrk_seconds,
-                    HTTP_CONNECTIONS,
-                    warm_up=effort.wrk_warm_up,
-                )
-        if load.errors:
-            raise Failed(f"the C server's answers: not 2xx or broken: {load.errors}")
-        return {LIBRARY: library, CARRYING: load.cpu_us}
+
+            def cost(work: float) -> float:
+                command = echo_server_command(C_SERVER, "protocol", None)
+                request = str(len(http_request(path)))
+                with Server([*command, str(work * 1000), request, answer.name]) as server:
+                    url = f"http://127.0.0.1:{server.address}{path}"
+                    seconds, warm_up = effort.wrk_seconds, effort.wrk_warm_up
+                    load = measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=warm_up)
+                if load.errors:
+                    raise Failed(f"the C server's answers: {load.errors} not 2xx or broken")
+                return load.cpu_us
+
+            carrying, stand_in = carried(cost, library)
+        return {LIBRARY: library, CARRYING: carrying}, stand_in
 
     return run
 
 
-def carrying(effort: Effort, size: int, connections: int) -> float:
-    """CPU us per plain TCP echo: the C server's or pyasync's, whichever is less."""
-    costs: list[float] = []
-    for name in (C_SERVER, OURS):
-        turn = echo_turn(name, "protocol", connections, size, effort.load_seconds, effort.warm_up)
-        if any(turn["errors"].values()):
-            raise Failed(f"plain echo of {name}: {turn['errors']}")
-        costs.append(turn["server_cpu_us"])
-    return min(costs)
+def plain_echo(
+    effort: Effort, name: str, size: int, connections: int, arguments: Sequence[str] = ()
+) -> float:
+    """CPU us per plain TCP echo of one server."""
+    turn = echo_turn(
+        name,
+        "protocol",
+        connections,
+        size,
+        effort.load_seconds,
+        effort.warm_up,
+        arguments=arguments,
+    )
+    if any(turn["errors"].values()):
+        raise Failed(f"plain echo of {name}: {turn['errors']}")
+    return float(turn["server_cpu_us"])
 
 
-def echo_floor(size: int, connections: int, *names: str) -> Callable[[Effort], Parts]:
+def echo_floor(size: int, connections: int, *names: str) -> Callable[[Effort], Measured]:
     """The floor of an echo row in which the parts `names` come on top of the plain echo."""
 
-    def run(effort: Effort) -> Parts:
-        parts, on_the_wire = {}, size
+    def run(effort: Effort) -> Measured:
+        parts: Parts = {}
+        wire = size
         for name in names:
             options = ["--size", str(size)]
             if name == TLS:
                 options += ["--certificate", certificate_folder().name]
             found = part(name.lower(), *options)
             parts[name] = found["cpu_us"]
-            on_the_wire = max(on_the_wire, int(found["bytes"]))
-        return {**parts, CARRYING: carrying(effort, on_the_wire, connections)}
+            wire = max(wire, int(found["bytes"]))
+
+        def cost(work: float) -> float:
+            return plain_echo(effort, C_SERVER, wire, connections, [str(work * 1000), str(wire)])
+
+        carrying, stand_in = carried(cost, sum(parts.values()))
+        carrying = min(carrying, plain_echo(effort, OURS, wire, connections))
+        return {**parts, CARRYING: carrying}, stand_in
 
     return run
 
@@ -122,7 +160,7 @@ def echo_floor(size: int, connections: int, *names: str) -> Callable[[Effort], P
 AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
 STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
 TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
-PLAIN_TEXT = "the plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
+PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
 
 FLOORS = {
     floor.key: floor
@@ -162,16 +200,19 @@ def bench_results() -> Document | None:
 
 
 def measure_round(session: Session, key: str, peer: str | None, result: FloorResult) -> None:
-    """One round of one row: pyasync, the parts of the floor, the best peer."""
-    row = BENCH_ROWS[key]
+    """One round of one row: pyasync, the parts of the floor, the best peer. A round in which
+    something failed is left out, and the reason kept."""
+    row, name = BENCH_ROWS[key], OURS
     try:
         loops = {OURS: row.measure(session, OURS)["cpu_us"]}
-        parts = FLOORS[key].measure(session.effort)
+        name = "floor"
+        parts, loops[STAND_IN] = FLOORS[key].measure(session.effort)
         if peer is not None:
+            name = peer
             loops[peer] = row.measure(session, peer)["cpu_us"]
     except Failed as exc:
-        result.failed = str(exc)
-        console.print(f"{row.title} failed: {exc}", style="yellow")
+        result.failed = f"{name}: {exc}"
+        console.print(f"{row.title} failed, {result.failed}", style="yellow")
         return
     result.rounds.append({"parts": parts, "loops": loops})
 
@@ -204,8 +245,7 @@ def main() -> int:
     try:
         for number in range(1, options.rounds + 1):
             for key, result in results.items():
-                if result.failed is None:
-                    measure_round(session, key, peers[key], result)
+                measure_round(session, key, peers[key], result)
             save_floors(path, about, results)
             console.print(f"round {number} of {options.rounds} ended", style="dim")
     finally:

@@ -8,6 +8,7 @@ message, the share of their cores that both used, and the errors of each kind.
 import json
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,14 +79,16 @@ def echo_turn(
     seconds: float,
     warm_up: float = 0.3,
     unix: bool = False,
+    arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """One turn of one server: the load generator's result, its errors counted but not judged.
 
-    `size` in bytes, times in seconds. Raises Failed if there is no result.
+    `size` in bytes, times in seconds, `arguments` end the server's command line. Raises Failed if
+    there is no result.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "echo") if unix else None
-        with Server(echo_server_command(name, style, path)) as server:
+        with Server([*echo_server_command(name, style, path), *arguments]) as server:
             command = load_command(name, style, server.address, connections)
             command += [f"--size={size}", f"--seconds={seconds}", f"--warmup={warm_up}"]
             command.append(f"--patience={PATIENCE:g}")

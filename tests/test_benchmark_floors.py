@@ -28,7 +28,7 @@ KEY = "uvicorn"  # target 1.15
 
 def result(own: float, peer: float | None, rounds: int = 1) -> FloorResult:
     """A row with a floor of 6 + 4 us in the first round, twice that in the second, and so on."""
-    loops = {"pyasync": own} | ({} if peer is None else {"uvloop": peer})
+    loops = {"pyasync": own, "C stand-in": 11.0} | ({} if peer is None else {"uvloop": peer})
     turns = [
         {
             "parts": {"library": 6.0 * scale, "carrying": 4.0 * scale},
@@ -50,7 +50,8 @@ def test_ratios_are_taken_within_each_round():
     ("own", "peer", "possible", "word"),
     [
         (12.0, 15.0, "1.50 (1.50-1.50)", "yes"),
-        (12.0, 11.5, "1.15 (1.15-1.15)", "yes"),
+        (12.0, 12.7, "1.27 (1.27-1.27)", "yes"),
+        (12.0, 11.5, "1.15 (1.15-1.15)", "not for C stand-in"),
         (12.0, 11.4, "1.14 (1.14-1.14)", "no"),
         (9.9, 15.0, "1.50 (1.50-1.50)", "not a floor"),
         (12.0, None, "-", "-"),
@@ -71,8 +72,8 @@ def test_the_section_is_rendered_from_what_was_saved(tmp_path: Path):
     text = floor_section("3.14", about, found)
     assert text.startswith("## Floors, CPython 3.14\n")
     assert (
-        "| uvicorn, JSON | 10.0 | 6.00 library + 4.00 carrying | 12.0 | 1.20 (1.20-1.20) "
-        "| 15.0 uvloop | 1.50 (1.50-1.50) | 1.15 | yes |"
+        "| uvicorn, JSON | 10.0 | 6.00 library + 4.00 carrying | 11.0 (1.36) | 12.0 "
+        "| 1.20 (1.20-1.20) | 15.0 uvloop | 1.50 (1.50-1.50) | 1.15 | yes |"
     ) in text
     assert "- uvicorn, JSON: the application; a C server." in text
     assert "- failed: TLS echo 1 KiB x 50: `the server ended`" in text
