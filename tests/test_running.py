@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import os
 import sys
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -454,3 +456,22 @@ def test_subclasses_may_override_the_hot_methods(new_loop):
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
     assert "soon" in seen
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="replaces the loop's epoll descriptor")
+def test_a_loop_that_cannot_poll_any_more_says_so(new_loop):
+    def epoll_descriptors():
+        links = Path("/proc/self/fd").iterdir()
+        return {int(link.name) for link in links if "eventpoll" in os.path.realpath(link)}
+
+    before = epoll_descriptors()
+    loop = new_loop()
+    polled = epoll_descriptors() - before
+    timer = loop.call_later(60, loop.stop)
+    with open(os.devnull) as other:
+        loop.call_soon(os.dup2, other.fileno(), max(polled))  # the last one: libuv has its own
+        with pytest.raises(OSError, match="Invalid argument"):
+            loop.run_forever()
+    assert not loop.is_running()
+    timer.cancel()
+    loop.close()

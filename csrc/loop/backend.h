@@ -27,7 +27,7 @@ void pa_backend_wake(PaLoop *loop);
 
 /* Waits for at most `milliseconds` (0 does not block, negative: for ever) and calls on_ready of what
  * is ready. Entered with or without the GIL, as pa_loop_enter() takes it; left with it if there was
- * anything to tell. */
-void pa_backend_wait(PaLoop *loop, int milliseconds);
+ * anything to tell. 0, or the errno of a wait that is not possible any more. */
+int pa_backend_wait(PaLoop *loop, int milliseconds);
 
 #endif

@@ -151,14 +151,17 @@ run_uv(PaLoop *loop)
     uv_run(&loop->uv, UV_RUN_NOWAIT);
 }
 
-void
+int
 pa_backend_wait(PaLoop *loop, int milliseconds)
 {
     struct epoll_event *events = loop->epoll_events;
     int count = epoll_wait(loop->epoll_fd, events, loop->epoll_events_size,
                            loop->uv_due ? 0 : milliseconds);
+    if (count < 0 && errno != EINTR) {
+        return errno;
+    }
     if (count <= 0 && !loop->uv_due) {
-        return; /* time is up, or a signal came: the next turn sees it */
+        return 0; /* time is up, or a signal came: the next turn sees it */
     }
     pa_loop_enter(loop);
     if (loop->uv_due) {
@@ -177,6 +180,7 @@ pa_backend_wait(PaLoop *loop, int milliseconds)
     if (count == loop->epoll_events_size) {
         grow_events(loop);
     }
+    return 0;
 }
 
 void

@@ -103,12 +103,12 @@ time_is_up(uv_timer_t *timer)
     uv_stop(timer->loop);
 }
 
-void
+int
 pa_backend_wait(PaLoop *loop, int milliseconds)
 {
     if (milliseconds == 0) {
         uv_run(&loop->uv, UV_RUN_NOWAIT);
-        return;
+        return 0;
     }
     if (milliseconds > 0) {
         uv_update_time(&loop->uv);
@@ -118,6 +118,7 @@ pa_backend_wait(PaLoop *loop, int milliseconds)
     if (milliseconds > 0) {
         uv_timer_stop(&loop->timer);
     }
+    return 0; // libuv ends the process when it cannot poll
 }
 
 void

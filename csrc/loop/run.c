@@ -16,6 +16,7 @@
 #include "loop/backend.h"
 #include "sched/snapshot.h"
 
+#include <errno.h>
 #include <math.h>
 #include <unistd.h>
 
@@ -66,8 +67,19 @@ poll_timeout(double seconds)
     return (int)ceil((seconds < MAX_POLL_SECONDS ? seconds : MAX_POLL_SECONDS) * 1e3);
 }
 
-/* Polls for at most `seconds`; 0 does not block, INFINITY waits for an event. */
-static void
+static int
+poll_result(int err)
+{
+    if (err == 0) {
+        return 0;
+    }
+    errno = err;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+/* Polls for at most `seconds`; 0 does not block, INFINITY waits for an event. 0, or -1 with OSError. */
+static int
 poll(PaLoop *loop, double seconds)
 {
     if (loop->changed_polls != NULL || loop->closed_polls != NULL) {
@@ -76,14 +88,14 @@ poll(PaLoop *loop, double seconds)
     loop->io_seen = false;
     /* Values that died just before may have scheduled something, or stopped the loop. */
     if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0 || loop->stopping) {
-        pa_backend_wait(loop, 0);
-        return;
+        return poll_result(pa_backend_wait(loop, 0));
     }
     loop->wakeup_sent = false;
     loop->polling = true;
     loop->released = PyEval_SaveThread();
-    pa_backend_wait(loop, poll_timeout(seconds));
+    int err = pa_backend_wait(loop, poll_timeout(seconds));
     take_gil(loop);
+    return poll_result(err);
 }
 
 /* Before Python code that belongs to no task runs between batches. */
@@ -131,9 +143,9 @@ poll_blocking(PaLoop *loop)
         }
         seconds = timers->entries[0].when - now;
     }
-    poll(loop, seconds);
+    int err = poll(loop, seconds);
     poll_was_due(loop);
-    return 0;
+    return err;
 }
 
 /* Whether this turn may go without a poll. Reading the clock costs as much as a small batch, so
@@ -158,21 +170,23 @@ may_skip_poll(PaLoop *loop)
 }
 
 /* Something is ready: poll without blocking, unless the last polls were in vain. */
-static void
+static int
 poll_ready(PaLoop *loop)
 {
     if (may_skip_poll(loop)) {
-        return;
+        return 0;
     }
-    poll(loop, 0);
+    if (poll(loop, 0) < 0) {
+        return -1;
+    }
     if (loop->io_seen) {
         poll_was_due(loop);
-        return;
+        return 0;
     }
     if (loop->vain_polls < PATIENCE) {
         loop->vain_polls++;
         loop->batches_per_poll = 1;
-        return;
+        return 0;
     }
     if (loop->batches_per_poll < MAX_BATCHES) {
         loop->batches_per_poll *= 2;
@@ -180,6 +194,7 @@ poll_ready(PaLoop *loop)
     loop->batches_left = loop->batches_per_poll - 1;
     loop->batches_unclocked = 0;
     loop->last_poll = loop->last_clock = pa_monotonic();
+    return 0;
 }
 
 static int
@@ -202,13 +217,8 @@ static int
 turn(PaLoop *loop)
 {
     flush(loop);
-    int err = 0;
-    if (pa_ring_count(&loop->sched.ring) == 0 && !loop->stopping) {
-        err = poll_blocking(loop);
-    }
-    else {
-        poll_ready(loop);
-    }
+    bool idle = pa_ring_count(&loop->sched.ring) == 0 && !loop->stopping;
+    int err = idle ? poll_blocking(loop) : poll_ready(loop);
     if (err < 0 || pa_loop_raise_kept_exit(loop) < 0 || queue_due_timers(loop) < 0) {
         return -1;
     }
