@@ -1,6 +1,7 @@
 """How cost grows: tasks, connections, timers and threads from few to very many, on every loop.
 
-    python -m benchmarks.scale [--quick] [--curves CURVE ...] [--loops LOOP ...] [--json FILE]
+    python -m benchmarks.scale [--quick] [--rounds N] [--curves CURVE ...] [--loops LOOP ...]
+                              [--json FILE]
 
 For each size of each curve the loops take turns, as often as there are rounds; every point is a
 fresh process with a time limit. A point that a loop cannot reach is left out of its curve and
@@ -13,7 +14,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -196,11 +197,14 @@ def median_of(point: Point, figure: str) -> float | None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one round, sizes to 10,000")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each loop at each point")
     parser.add_argument("--curves", nargs="+", choices=CURVES, default=list(CURVES))
     parser.add_argument("--loops", nargs="+", choices=LOOPS, default=list(LOOPS), metavar="LOOP")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     options = parser.parse_args()
     effort = QUICK if options.quick else FULL
+    if options.rounds is not None:
+        effort = replace(effort, rounds=options.rounds)
     build_c_programs()
     raise_descriptor_limit(min(effort.largest, DECADES[4]) + SPARE_DESCRIPTORS)
     loops, missing = usable_loops(options.loops)
