@@ -89,8 +89,8 @@ pa_backend_release(PaPoll *poll)
     PaLoop *loop = poll->loop;
     PaFdSlot *slot = &loop->fds[poll->fd];
     if (slot->poll == poll) {
-        if (slot->armed !=
-            0) { /* what is disarmed may stay: it wakes nobody, and goes with the file */
+        /* What is disarmed may stay: it wakes nobody, and goes with the file. */
+        if (slot->armed != 0) {
             unregister(loop, slot, poll);
         }
         slot->poll = NULL;
