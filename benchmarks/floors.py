@@ -12,8 +12,6 @@ results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part o
 """
 
 import argparse
-import json
-import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -39,9 +37,7 @@ from benchmarks.processes import (
     Failed,
     Server,
     build_c_programs,
-    pinned,
-    python_module,
-    server_core,
+    child_figures,
 )
 from benchmarks.report import table
 from benchmarks.results import OURS, Document, circumstances, load, result_file
@@ -66,17 +62,7 @@ class Floor:
 
 def part(name: str, *options: str) -> dict[str, float]:
     """Runs floor_parts.py in a fresh process on the servers' core; raises Failed if it fails."""
-    command = python_module("benchmarks.floor_parts", "--part", name, *options)
-    try:
-        done = subprocess.run(
-            pinned(command, server_core()), capture_output=True, text=True, timeout=PART_LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"the part {name!r} did not end in {PART_LIMIT:g} s") from None
-    if done.returncode != 0:
-        raise Failed((done.stderr.strip().splitlines() or [f"status {done.returncode}"])[-1])
-    figures: dict[str, float] = json.loads(done.stdout)
-    return figures
+    return child_figures(PART_LIMIT, "benchmarks.floor_parts", "--part", name, *options)
 
 
 def carried(cost: Callable[[float], float], library: float) -> tuple[float, float]:

@@ -6,6 +6,7 @@ port or a path). Its CPU time is read from its process CPU clock, which counts a
 """
 
 import ctypes
+import json
 import os
 import platform
 import resource
@@ -55,6 +56,23 @@ def pinned(command: Sequence[str], core: int) -> list[str]:
 def python_module(module: str, *arguments: str) -> list[str]:
     """The command line that runs a module with this interpreter."""
     return [sys.executable, "-m", module, *arguments]
+
+
+def child_figures(limit: float, module: str, *arguments: str) -> dict[str, float]:
+    """What a module run on the servers' core prints as JSON in its last line, within `limit` s.
+
+    Raises Failed when it does not end in time, or ends with an error.
+    """
+    command = pinned(python_module(module, *arguments), server_core())
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"no end within {limit:g} s") from None
+    if done.returncode != 0:
+        last = done.stderr.strip().splitlines()[-1:]
+        raise Failed(" ".join([f"ended with status {done.returncode}", *last]))
+    figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
 
 
 def build_c_programs() -> None:

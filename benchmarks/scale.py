@@ -10,8 +10,6 @@ benchmarks/results/, from which `python -m benchmarks.render` draws the curves.
 """
 
 import argparse
-import json
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +25,8 @@ from benchmarks.processes import (
     C_PROGRAMS,
     Failed,
     build_c_programs,
-    pinned,
-    python_module,
+    child_figures,
     raise_descriptor_limit,
-    server_core,
 )
 from benchmarks.report import console, table
 from benchmarks.results import circumstances, describe, result_file, write_document
@@ -58,20 +54,8 @@ QUICK = Effort(1, 0.3, 10_000)
 
 def in_process(curve: str, effort: Effort, loop: str, size: int) -> Figures:
     """One point that a child process measures in itself."""
-    command = python_module(
-        "benchmarks.scale_worker", "--loop", loop, "--curve", curve, "--size", str(size)
-    )
-    try:
-        done = subprocess.run(
-            pinned(command, server_core()), capture_output=True, text=True, timeout=POINT_LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        raise Failed(f"no end within {POINT_LIMIT:g} s") from None
-    if done.returncode != 0:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise Failed(" ".join([f"ended with status {done.returncode}", *last]))
-    figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return figures
+    options = ("--loop", loop, "--curve", curve, "--size", str(size))
+    return child_figures(POINT_LIMIT, "benchmarks.scale_worker", *options)
 
 
 def connected(style: str, effort: Effort, loop: str, size: int) -> Figures:
