@@ -261,6 +261,22 @@ class Listener:
     def _start_reading(self) -> None: ...
 
 @final
+class Connecting:
+    future: asyncio.Future[None] | None
+    @classmethod
+    def begin(
+        cls, loop: Loop, host: Any, port: Any, steps: tuple[tuple[Any, str, Any], ...], /
+    ) -> Connecting | None: ...
+    def complete(
+        self,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None],
+        context: Context | None,
+        /,
+    ) -> SocketTransport: ...
+    def abandon(self) -> None: ...
+
+@final
 class SSLProtocol(asyncio.Protocol):
     @property
     def _loop(self) -> Loop: ...

@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.unix_events
+import functools
 import signal
 import socket
 import sys
 import threading
 import weakref
-from asyncio import sslproto
+from asyncio import base_events, sslproto
 from asyncio.base_events import BaseEventLoop
 from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from selectors import EVENT_READ, EVENT_WRITE, SelectorKey
 
 from pyasync import _core, literals
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
 _SocketOperation = _core.SocketOperation
+_begin_connecting = _core.Connecting.begin
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
 # The TLS protocol: in C (csrc/tls), or the standard library's over the same transports.
@@ -241,6 +243,42 @@ class Loop(_core.Loop, SelectorEventLoop):
         if listener is not None:
             listener.close()
         _asyncio_loop._stop_serving(self, sock)
+
+    @functools.wraps(BaseEventLoop.create_connection, assigned=(), updated=())  # its signature
+    async def create_connection(  # type: ignore[override]  # its overloads are many
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: Any = None,
+        port: Any = None,
+        **options: Any,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Connect to a TCP server; return the transport and the protocol that the factory made.
+
+        Arguments, result and exceptions are those of asyncio's loop.create_connection(), which it
+        stands for. An IP literal with a number as port, and nothing else given but None, is
+        connected to in C.
+        """
+        connecting = None
+        if not options or _say_nothing(options):
+            connecting = _begin_connecting(self, host, port, _STEPS_OF_CONNECTING)
+        if connecting is None:
+            return await super().create_connection(protocol_factory, host, port, **options)
+        try:
+            if connecting.future is not None:
+                await connecting.future
+            context = copy_context() if sys.version_info >= (3, 15) else None
+            protocol = protocol_factory()
+            waiter = self.create_future()
+            transport = connecting.complete(protocol, waiter, context)
+        except BaseException:
+            connecting.abandon()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            raise
+        return transport, protocol
 
     async def _serve(self, server: asyncio.Server, start_serving: bool, keep: bool) -> None:
         """Start serving as create_server() does, but leave no socket behind when that fails."""
@@ -493,6 +531,48 @@ class Loop(_core.Loop, SelectorEventLoop):
             raise
         self._hold_signals(bool(self._signal_handlers))
         return True
+
+
+# What connecting to a literal goes through in asyncio: as long as none of it is overridden or
+# patched, csrc/net/connect.c stands for it. None is the loop.
+_STEPS_OF_CONNECTING = (
+    *(
+        (None, name, getattr(Loop, name))
+        for name in (
+            "_ensure_resolved",
+            "_connect_sock",
+            "sock_connect",
+            "_create_connection_transport",
+            "_make_socket_transport",
+        )
+    ),
+    *(
+        (owner, name, getattr(owner, name))
+        for owner, name in (
+            (base_events, "_ipaddr_info"),
+            (base_events, "socket"),
+            (socket, "socket"),
+            (socket.socket, "connect"),
+        )
+    ),
+)
+
+
+_NONE_BY_DEFAULT = {
+    "ssl",
+    "sock",
+    "local_addr",
+    "server_hostname",
+    "ssl_handshake_timeout",
+    "ssl_shutdown_timeout",
+    "happy_eyeballs_delay",
+    "interleave",
+}
+
+
+def _say_nothing(options: dict[str, Any]) -> bool:
+    """Return whether options of create_connection() are all at their default, None."""
+    return all(value is None and name in _NONE_BY_DEFAULT for name, value in options.items())
 
 
 def _check_start_tls(transport: Any, sslcontext: Any) -> None:

@@ -606,6 +606,42 @@ async def connections_that_break():
             await attempt
 
 
+@on_loop
+async def connections_to_a_literal():
+    """Made, refused, cancelled while connecting and after, dropped; a factory that raises."""
+
+    def refuse():
+        raise Refused
+
+    loop = asyncio.get_running_loop()
+    with socket.create_server((HOST, 0)) as listener:
+        address = listener.getsockname()
+        for _ in range(REPEAT):
+            _, client = await loop.create_connection(Client, *address)
+            listener.accept()[0].close()
+            await client.lost
+            with contextlib.suppress(Refused):
+                await loop.create_connection(refuse, *address)
+            listener.accept()[0].close()
+            for count in range(6):
+                attempt = asyncio.create_task(loop.create_connection(Client, *address))
+                for _ in range(count):
+                    await asyncio.sleep(0)
+                attempt.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    transport, _ = await attempt
+                    transport.abort()
+                if count:
+                    listener.accept()[0].close()
+            dropped = loop.create_connection(Client, *address)
+            dropped.send(None)
+            dropped.close()
+            listener.accept()[0].close()
+    for _ in range(REPEAT):
+        with contextlib.suppress(OSError):
+            await loop.create_connection(Client, *address)
+
+
 # --- TLS -----------------------------------------------------------------------------------------
 
 

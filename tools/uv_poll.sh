@@ -15,7 +15,7 @@ cd "$tree" || exit 1
 PYASYNC_UV_POLL=1 "$py" setup.py -q build_ext --inplace || exit 1
 
 tests=()
-for name in watchers socket_operations tcp_echo servers connecting closing flow_control datagrams \
+for name in watchers socket_operations tcp_echo servers connect connecting closing flow_control datagrams \
     unix_sockets tls fork running signals threads timers order pipes_and_subprocesses \
     many_connections memory reentrancy; do
     tests+=("tests/test_$name.py")

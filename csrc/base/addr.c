@@ -77,21 +77,23 @@ pa_addr_to_object(const struct sockaddr *sa, socklen_t length)
     }
 }
 
-/* Item `index` of a tuple as a number from 0 to `most`; `absent` when the tuple is too short; -1 for
- * anything else. */
+/* An int from 0 to `most`; -1 for anything else. */
 static long
-number_at(PyObject *tuple, Py_ssize_t index, long most, long absent)
+number_from(PyObject *obj, long most)
 {
-    if (index >= PyTuple_GET_SIZE(tuple)) {
-        return absent;
-    }
-    PyObject *item = PyTuple_GET_ITEM(tuple, index);
-    if (!PyLong_CheckExact(item)) {
+    if (!PyLong_CheckExact(obj)) {
         return -1;
     }
     int overflow;
-    long number = PyLong_AsLongAndOverflow(item, &overflow);
+    long number = PyLong_AsLongAndOverflow(obj, &overflow);
     return overflow || number < 0 || number > most ? -1 : number;
+}
+
+/* The same of item `index` of a tuple, 0 when the tuple is too short. */
+static long
+number_at(PyObject *tuple, Py_ssize_t index, long most)
+{
+    return index < PyTuple_GET_SIZE(tuple) ? number_from(PyTuple_GET_ITEM(tuple, index), most) : 0;
 }
 
 /* The characters of a non-empty ASCII str without zeros, or NULL. */
@@ -106,16 +108,13 @@ plain_text(PyObject *obj, Py_ssize_t *length)
     return *length == 0 || strlen(text) != (size_t)*length ? NULL : text;
 }
 
+/* The length of the address of a literal of the family; 0 when it is none. */
 static socklen_t
-ip_from_tuple(PaAddr *addr, int family, PyObject *tuple)
+ip_from_pair(PaAddr *addr, int family, PyObject *literal, PyObject *number)
 {
-    Py_ssize_t size = PyTuple_GET_SIZE(tuple), length;
-    Py_ssize_t most = family == AF_INET ? 2 : 4;
-    if (size < 2 || size > most) {
-        return 0;
-    }
-    const char *host = plain_text(PyTuple_GET_ITEM(tuple, 0), &length);
-    long port = number_at(tuple, 1, 0xffff, -1);
+    Py_ssize_t length;
+    const char *host = plain_text(literal, &length);
+    long port = number_from(number, 0xffff);
     if (host == NULL || port < 0) {
         return 0;
     }
@@ -125,14 +124,36 @@ ip_from_tuple(PaAddr *addr, int family, PyObject *tuple)
         addr->in.sin_port = htons((uint16_t)port);
         return inet_pton(AF_INET, host, &addr->in.sin_addr) == 1 ? sizeof(addr->in) : 0;
     }
-    long flow = number_at(tuple, 2, 0xfffff, 0), scope = number_at(tuple, 3, 0x7fffffff, 0);
+    addr->in6.sin6_port = htons((uint16_t)port);
+    return inet_pton(AF_INET6, host, &addr->in6.sin6_addr) == 1 ? sizeof(addr->in6) : 0;
+}
+
+socklen_t
+pa_addr_from_literal(PaAddr *addr, PyObject *host, PyObject *port)
+{
+    socklen_t length = ip_from_pair(addr, AF_INET, host, port);
+    return length != 0 ? length : ip_from_pair(addr, AF_INET6, host, port);
+}
+
+static socklen_t
+ip_from_tuple(PaAddr *addr, int family, PyObject *tuple)
+{
+    Py_ssize_t size = PyTuple_GET_SIZE(tuple);
+    Py_ssize_t most = family == AF_INET ? 2 : 4;
+    if (size < 2 || size > most) {
+        return 0;
+    }
+    long flow = number_at(tuple, 2, 0xfffff), scope = number_at(tuple, 3, 0x7fffffff);
     if (flow < 0 || scope < 0) {
         return 0;
     }
-    addr->in6.sin6_port = htons((uint16_t)port);
-    addr->in6.sin6_flowinfo = htonl((uint32_t)flow);
-    addr->in6.sin6_scope_id = (uint32_t)scope;
-    return inet_pton(AF_INET6, host, &addr->in6.sin6_addr) == 1 ? sizeof(addr->in6) : 0;
+    socklen_t length =
+        ip_from_pair(addr, family, PyTuple_GET_ITEM(tuple, 0), PyTuple_GET_ITEM(tuple, 1));
+    if (family == AF_INET6 && length != 0) {
+        addr->in6.sin6_flowinfo = htonl((uint32_t)flow);
+        addr->in6.sin6_scope_id = (uint32_t)scope;
+    }
+    return length;
 }
 
 static socklen_t

@@ -39,6 +39,9 @@ PyObject *pa_addr_to_object(const struct sockaddr *sa, socklen_t length);
  * has to resolve or refuse. */
 socklen_t pa_addr_from_object(PaAddr *addr, int family, PyObject *obj);
 
+/* Reads an IP literal and a port in range, as pa_addr_from_object() reads a tuple of them. */
+socklen_t pa_addr_from_literal(PaAddr *addr, PyObject *host, PyObject *port);
+
 /* The attributes family, type and proto of a Python socket. 0, or -1 with an exception. */
 int pa_socket_numbers(PaState *st, PyObject *sock, int *family, int *type, int *proto);
 

@@ -103,6 +103,7 @@ typedef struct PaState {
     PyTypeObject *loop_type; // _core.Loop
     PyTypeObject *socket_transport_type;
     PyTypeObject *listener_type;
+    PyTypeObject *connecting_type;
     PyTypeObject *tls_transport_type;
     PyTypeObject *socket_operation_type;
 

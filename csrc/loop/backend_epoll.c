@@ -95,6 +95,9 @@ pa_backend_release(PaPoll *poll)
         }
         slot->poll = NULL;
     }
+    if (slot->poll == NULL && !poll->oneshot) {
+        slot->registered = false; /* by a one-shot poll before; the file is going to be closed */
+    }
     poll->next_changed = loop->closed_polls;
     loop->closed_polls = poll;
 }

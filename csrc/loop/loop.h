@@ -224,6 +224,10 @@ extern PyMethodDef pa_loop_schedule_methods[];
 extern PyMethodDef pa_loop_fdwatch_methods[];
 extern PyMethodDef pa_loop_sock_methods[]; // sockops.c
 
+/* The OSError of a connect to address that has failed with the errno, worded as asyncio's. New
+ * reference; sockops.c. */
+PyObject *pa_connect_error(int code, PyObject *address);
+
 /* The type behind the loop's sock_*(), sockops.c. 0 or -1. */
 int pa_socket_operation_init_type(PyObject *module, PaState *st);
 

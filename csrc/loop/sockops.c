@@ -216,6 +216,16 @@ attempt_accept(Call *call)
     return accepted;
 }
 
+PyObject *
+pa_connect_error(int code, PyObject *address)
+{
+    PyObject *message = PyUnicode_FromFormat("Connect call failed %S", address);
+    PyObject *exc =
+        message == NULL ? NULL : PyObject_CallFunction(PyExc_OSError, "iO", code, message);
+    Py_XDECREF(message);
+    return exc;
+}
+
 /* How a connect that could not be completed at once has ended. */
 static PyObject *
 attempt_connected(Call *call)
@@ -231,14 +241,11 @@ attempt_connected(Call *call)
     if (code == 0) {
         Py_RETURN_NONE;
     }
-    PyObject *message = PyUnicode_FromFormat("Connect call failed %S", call->args[0]);
-    PyObject *exc =
-        message == NULL ? NULL : PyObject_CallFunction(PyExc_OSError, "iO", code, message);
+    PyObject *exc = pa_connect_error(code, call->args[0]);
     if (exc != NULL) {
         PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
     }
-    Py_XDECREF(message);
-    Py_XDECREF(exc);
     return NULL;
 }
 

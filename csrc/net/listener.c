@@ -101,7 +101,7 @@ static void
 make_transport_steal(PaListener *self, int fd, PyObject *sock, const PaAddr *peer, socklen_t length,
                      PyObject *context)
 {
-    PaAcceptInfo info = {
+    PaConnectionInfo info = {
         .family = self->family,
         .type = self->type,
         .proto = self->proto,
@@ -114,7 +114,7 @@ make_transport_steal(PaListener *self, int fd, PyObject *sock, const PaAddr *pee
     PyObject *protocol = PyObject_CallNoArgs(self->factory);
     PyObject *transport = NULL;
     if (protocol != NULL) {
-        transport = pa_transport_accept_steal(self->member.loop, fd, &info, protocol);
+        transport = pa_transport_of_connection_steal(self->member.loop, fd, &info, protocol);
     }
     else if (sock == NULL) {
         close(fd);

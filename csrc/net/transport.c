@@ -21,7 +21,7 @@ pa_transport_watch(PaTransport *t, bool exactly)
         return;
     }
     int wanted = (t->reading ? UV_READABLE : 0) | (t->write_blocked ? UV_WRITABLE : 0);
-    if (!exactly && (wanted | UV_READABLE) == t->poll.events) {
+    if (!exactly && !t->poll.changed && (wanted | UV_READABLE) == t->poll.events) {
         return;
     }
     if (wanted != t->poll.events) {
@@ -270,7 +270,8 @@ transport_alloc(PyTypeObject *type, const PaTransportIo *io, PaLoop *loop, int f
 }
 
 PyObject *
-pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info, PyObject *protocol)
+pa_transport_of_connection_steal(PaLoop *loop, int fd, const PaConnectionInfo *info,
+                                 PyObject *protocol)
 {
     PyTypeObject *type = loop->sched.st->socket_transport_type;
     PaTransport *t = transport_alloc(type, &stream_io, loop, fd, info->context);
@@ -284,7 +285,7 @@ pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info, PyObje
     t->sock = Py_XNewRef(info->sock);
     if (pa_transport_keep_addresses(t, info->peer, info->peer_length) < 0 ||
         pa_transport_set_protocol(t, protocol) < 0 || attach(t, info->server) < 0 ||
-        schedule_start(t, NULL) < 0) {
+        schedule_start(t, info->waiter) < 0) {
         if (!t->attached && t->sock == NULL) {
             close(fd);
         }
@@ -804,5 +805,8 @@ pa_net_init_types(PyObject *module, PaState *st)
         set_class_attributes(st, (PyObject *)st->socket_transport_type) < 0) {
         return -1;
     }
-    return pa_datagram_init_type(module, st) < 0 ? -1 : pa_listener_init_type(module, st);
+    if (pa_datagram_init_type(module, st) < 0 || pa_listener_init_type(module, st) < 0) {
+        return -1;
+    }
+    return pa_connecting_init_type(module, st);
 }

@@ -40,7 +40,7 @@ struct PaTransport {
 
     PyObject *protocol;      // owned, NULL once lost
     PyObject *server;        // owned or NULL: told when the transport comes and goes
-    PyObject *sock;          // owned socket.socket; NULL until somebody asks an accepted one for it
+    PyObject *sock;          // owned socket.socket; NULL until made on demand (extra.c)
     PyObject *extra;         // owned dict of get_extra_info(), made when first asked, or NULL
     PyObject *given_context; // owned: of the constructor (3.15), or NULL
     PyObject *read_context;  // owned: in which the protocol is called when the socket is ready
@@ -72,20 +72,20 @@ struct PaTransport {
 
 /* ---- transport.c: the life of a transport */
 
-/* What a listener knows of a connection that it accepted. All borrowed. */
+/* What is known of a connection that was made without a Python socket object. All borrowed. */
 typedef struct {
-    int family, type, proto; // of the listening socket, and so of the new one
-    const struct sockaddr *peer;
+    int family, type, proto;
+    const struct sockaddr *peer; // NULL: ask the kernel
     socklen_t peer_length;
     PyObject *sock;    // socket.socket that owns the descriptor already, or NULL
     PyObject *server;  // or None
-    PyObject *context; // given to the transport (3.15), or NULL
-} PaAcceptInfo;
+    PyObject *waiter;  // gets its result after connection_made(); or NULL
+    PyObject *context; // given to the transport (3.15), or None or NULL
+} PaConnectionInfo;
 
-/* A transport for an accepted descriptor, without a Python socket object; closes the descriptor
- * on failure. New reference. */
-PyObject *pa_transport_accept_steal(PaLoop *loop, int fd, const PaAcceptInfo *info,
-                                    PyObject *protocol);
+/* A transport for the descriptor of a connection; closes it on failure. New reference. */
+PyObject *pa_transport_of_connection_steal(PaLoop *loop, int fd, const PaConnectionInfo *info,
+                                           PyObject *protocol);
 
 /* Arguments of a constructor, borrowed; all but the first three may be NULL. */
 typedef struct {
@@ -129,7 +129,8 @@ int pa_transport_log_debug(PaTransport *t, const char *format);
 /* connection_lost(exc) and the end of the transport; once. exc may be None. */
 int pa_transport_lose(PaTransport *t, PyObject *exc);
 /* Brings the watched events in line. A paused transport goes on being watched until data comes,
- * because libuv needs two system calls to stop and start; `exactly` stops it at once. */
+ * because to stop and start costs system calls (unless the kernel has not yet been told to start);
+ * `exactly` stops it at once. */
 void pa_transport_watch(PaTransport *t, bool exactly);
 /* Lets add_writer() have the descriptor, for sendfile(), or ends that. */
 void pa_transport_lend_descriptor(PaTransport *t, bool lend);
@@ -181,7 +182,7 @@ bool pa_stream_recognise(PaState *st, PyObject *protocol);
  * called after all, -1 with an exception. */
 int pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t size);
 
-/* ---- methods.c, listener.c */
+/* ---- methods.c, listener.c, connect.c */
 
 extern PyMethodDef pa_transport_methods[];
 extern PyGetSetDef pa_transport_getset[];
@@ -201,7 +202,8 @@ PyObject *pa_datagram_resume_reading(PyObject *self, PyObject *ignored);
 int pa_datagram_init_type(PyObject *module, PaState *st);
 
 int pa_listener_init_type(PyObject *module, PaState *st);
-/* SocketTransport, DatagramTransport and Listener. */
+int pa_connecting_init_type(PyObject *module, PaState *st);
+/* SocketTransport, DatagramTransport, Listener and Connecting. */
 int pa_net_init_types(PyObject *module, PaState *st);
 
 static inline PaState *
