@@ -158,15 +158,17 @@ async def serve_datagrams() -> None:
     await loop.create_future()
 
 
+async def echo_websocket(connection: Any) -> None:
+    """Serves one WebSocket connection of the websockets library."""
+    async for message in connection:
+        await connection.send(message)
+
+
 async def serve_websockets() -> None:
     """Serves WebSockets with the websockets library, on a free port."""
-    from websockets.asyncio.server import ServerConnection, serve
+    from websockets.asyncio.server import serve
 
-    async def echo(connection: ServerConnection) -> None:
-        async for message in connection:
-            await connection.send(message)
-
-    async with serve(echo, "127.0.0.1", 0, compression=None, backlog=BACKLOG) as server:
+    async with serve(echo_websocket, "127.0.0.1", 0, compression=None, backlog=BACKLOG) as server:
         announce(next(iter(server.sockets)).getsockname()[1])
         await asyncio.get_running_loop().create_future()
 

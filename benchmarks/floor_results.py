@@ -2,7 +2,8 @@
 
 A floor is the sum of its parts of one round; ratios are taken within a round. "possible" is what
 the best peer costs over the floor: the ratio that pyasync would have if it cost the floor and no
-more.
+more. Where a row counts messages per second, the load generator bounds them too: the "rate bound"
+is the rate that it reaches with the C server that costs the least.
 """
 
 import json
@@ -11,18 +12,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import number, table
+from benchmarks.markdown import number, table, thousands
+from benchmarks.processes import BARE_SERVER
 from benchmarks.report import Spread
 from benchmarks.results import OURS, describe, write_document
-from benchmarks.rows import BENCH_ROWS
+from benchmarks.rows import BENCH_ROWS, NANOSECONDS
 
 STAND_IN = "C stand-in"  # its name among the loops: works as long as the library, and carries
-Parts = dict[str, float]  # name -> CPU us per message or request
-Turn = dict[str, dict[str, float]]  # {"parts": Parts, "loops": {loop: CPU us}}
+Parts = dict[str, float]  # name -> CPU us per message or request, ns for a row in ns
+# {"parts": Parts, "loops": {loop: its cost}}, and perhaps "rates": {BARE_SERVER or peer: per s}
+Turn = dict[str, dict[str, float]]
 
 
 def floor_of(turn: Turn) -> float:
-    """The floor of one round, CPU us."""
+    """The floor of one round."""
     return sum(turn["parts"].values())
 
 
@@ -39,20 +42,38 @@ class FloorResult:
         return Spread.of(figure(turn) for turn in self.rounds)
 
     def part(self, name: str) -> float:
-        """Median CPU us of one part."""
+        """Median of one part."""
         return self.spread(lambda turn: turn["parts"][name]).median
 
     def cost(self, loop: str) -> float:
-        """Median CPU us of the row on one loop."""
+        """Median cost of the row on one loop."""
         return self.spread(lambda turn: turn["loops"][loop]).median
 
     def over_floor(self, loop: str) -> Spread:
         """How many times the floor a loop costs."""
         return self.spread(lambda turn: turn["loops"][loop] / floor_of(turn))
 
+    def rate(self, name: str) -> Spread | None:
+        """Messages per second with one server; None if rates are not what the row counts."""
+        if not all(name in turn.get("rates", {}) for turn in self.rounds):
+            return None
+        return self.spread(lambda turn: turn["rates"][name])
+
     def ratio(self, loop: str, other: str) -> Spread:
         """How many times as much as `other` a loop costs."""
         return self.spread(lambda turn: turn["loops"][loop] / turn["loops"][other])
+
+    def has(self, loop: str) -> bool:
+        """Whether every round has the cost of a loop."""
+        return all(loop in turn["loops"] for turn in self.rounds)
+
+    @property
+    def rate_bound(self) -> Spread | None:
+        """The rate with the bare C server over the peer's; None if the row does not count rates."""
+        peer = self.peer
+        if peer is None or self.rate(peer) is None or self.rate(BARE_SERVER) is None:
+            return None
+        return self.spread(lambda turn: turn["rates"][BARE_SERVER] / turn["rates"][peer])
 
     @property
     def peer(self) -> str | None:
@@ -81,6 +102,7 @@ def floor_columns() -> list[str]:
     """The titles of floor_cells()."""
     return [
         "work",
+        "unit",
         "floor",
         "parts of the floor",
         f"{STAND_IN} (ratio)",
@@ -88,39 +110,50 @@ def floor_columns() -> list[str]:
         "over floor (min-max)",
         "best peer",
         "possible ratio (min-max)",
+        "rate bound, /s (ratio)",
         "target",
         "in reach",
     ]
 
 
-def reach(own: Spread, possible: Spread | None, stand_in: Spread | None, target: float) -> str:
+def reach(own: Spread, possible: list[Spread], stand_in: Spread | None, target: float) -> str:
     """Whether the target is possible: "yes", "no", or that the C stand-in does not get there; "not
     a floor" if pyasync costs less than it, "-" without a peer to compare with."""
     if own.median < 1:
         return "not a floor"
-    if possible is None or stand_in is None:
+    if not possible:
         return "-"
-    if possible.median < target:
+    if any(spread.median < target for spread in possible):
         return "no"
-    return "yes" if stand_in.median >= target else f"not for {STAND_IN}"
+    missed = stand_in is not None and stand_in.median < target
+    return f"not for {STAND_IN}" if missed else "yes"
+
+
+def with_ratio(figure: str, ratio: Spread | None) -> str:
+    """A figure, with the median of a ratio in brackets if there is one."""
+    return figure + ("" if ratio is None else f" ({ratio.median:.2f})")
 
 
 def floor_cells(key: str, result: FloorResult) -> list[str]:
-    """One line of the table, of at least one round; figures are medians of CPU us."""
+    """One line of the table, of at least one round; figures are medians in the line's unit."""
     row, peer, own = BENCH_ROWS[key], result.peer, result.over_floor(OURS)
     possible = None if peer is None else result.over_floor(peer)
-    stand_in = None if peer is None else result.ratio(peer, STAND_IN)
+    spins = result.has(STAND_IN)
+    stand_in = result.ratio(peer, STAND_IN) if spins and peer is not None else None
+    bound, rate = result.rate_bound, result.rate(BARE_SERVER)
     return [
         row.title,
+        NANOSECONDS if row.unit == NANOSECONDS else "us",
         number(result.spread(floor_of).median),
         " + ".join(f"{number(result.part(name))} {name}" for name in result.rounds[0]["parts"]),
-        number(result.cost(STAND_IN)) + ("" if stand_in is None else f" ({stand_in.median:.2f})"),
+        with_ratio(number(result.cost(STAND_IN)), stand_in) if spins else "-",
         number(result.cost(OURS)),
         own.as_ratio(),
         "-" if peer is None else f"{number(result.cost(peer))} {peer}",
         "-" if possible is None else possible.as_ratio(),
+        "-" if rate is None else with_ratio(thousands(rate.median), bound),
         f"{row.target:.2f}",
-        reach(own, possible, stand_in, row.target),
+        reach(own, [spread for spread in (possible, bound) if spread], stand_in, row.target),
     ]
 
 

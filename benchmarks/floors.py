@@ -2,12 +2,14 @@
 
     python -m benchmarks.floors [--rounds N] [--rows ROW ...] [--json FILE]
 
-A floor is a sum of parts. One is what the library costs by itself, measured without any socket
-(floor_parts.py). The other is what carrying the bytes costs: the server CPU of the C libuv server
-under the same load, or of pyasync's own plain echo where that is less. Beside the sum stands a C
-server that does both at once: it keeps busy for as long as the library, and carries. In each round
-the parts of a row, pyasync's row and that of its best peer (as the results of `make bench` name it)
-are measured one after the other; ratios are taken within the round. Results of all rows go to
+A floor is a sum of parts. One is what the library, or the row's own Python, costs by itself,
+measured without any socket (floor_parts.py). The other is what carrying the bytes costs: the server
+CPU of a C server of bare system calls under the same load, or of pyasync's own plain echo where
+that is less and not the row itself. Beside the sum stands the C server that does both at once: it
+keeps busy for as long as the library, and carries. Rows of tasks carry nothing: their other part is
+what tasks cost on the quicker of pyasync and the best peer. In each round the parts of a row,
+pyasync's row and that of its best peer (as the results of `make bench` name it) are measured one
+after the other; ratios are taken within the round. Results of all rows go to
 results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
 """
 
@@ -20,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.certificate import certificate_folder
-from benchmarks.floor_parts import http_request
+from benchmarks.floor_applications import http_request
 from benchmarks.floor_results import (
     STAND_IN,
     FloorResult,
@@ -32,8 +34,8 @@ from benchmarks.floor_results import (
 from benchmarks.load import echo_server_command, echo_turn
 from benchmarks.loops import LOOPS, why_unusable
 from benchmarks.processes import (
+    BARE_SERVER,
     C_PROGRAMS,
-    C_SERVER,
     Failed,
     Server,
     build_c_programs,
@@ -41,53 +43,73 @@ from benchmarks.processes import (
 )
 from benchmarks.report import table
 from benchmarks.results import OURS, Document, circumstances, load, result_file
-from benchmarks.rows import BENCH_ROWS
+from benchmarks.rows import BENCH_ROWS, BEST, NANOSECONDS, RATE
+from benchmarks.task_rows import GATHERED, GROUPED
 from benchmarks.turns import FULL, HTTP_CONNECTIONS, Effort, Session
 from benchmarks.wrk import check_wrk, measure
 
 PART_LIMIT = 60.0  # s for one part
-console = Console(width=190, highlight=False)  # the table rather wraps than loses a figure
-Measured = tuple[Parts, float]  # the parts, and CPU us of the C server that stands in
-LIBRARY, TLS, STREAMS, CARRYING = "library", "TLS", "streams", "carrying"
+console = Console(width=240, highlight=False)  # the table rather wraps than loses a figure
+LIBRARY, CARRYING = "library", "carrying"
+LEAST_WORK = 1.0  # us that the C server keeps busy at the most, where the library's work is less
+LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
+BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A floor of one round: its parts; the C server that stands in for the whole, CPU us; how many
+    messages per second the load generator got out of a C server that only carries."""
+
+    parts: Parts
+    stand_in: float | None = None
+    rate: float | None = None
+
+
+Measure = Callable[[Effort, str | None], Measured]  # of the effort and the best peer
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What a row's floor is made of: `text` says it, `measure(effort)` measures it."""
+    """What a row's floor is made of: `text` says it, `measure(effort, peer)` measures it."""
 
     key: str
     text: str
-    measure: Callable[[Effort], Measured] = field(repr=False)
+    measure: Measure = field(repr=False)
 
 
 def part(name: str, *options: str) -> dict[str, float]:
-    """Runs floor_parts.py in a fresh process on the servers' core; raises Failed if it fails."""
+    """{"cost", "bytes"} of floor_parts.py in a fresh process on the servers' core; raises Failed if
+    it fails."""
     return child_figures(PART_LIMIT, "benchmarks.floor_parts", "--part", name, *options)
 
 
-def carried(cost: Callable[[float], float], library: float) -> tuple[float, float]:
-    """CPU us of carrying a message, and those of a C server that works as long as the library.
+def carried(cost: Callable[[float], float], library: float) -> tuple[float, float | None]:
+    """CPU us of carrying a message, and those of a C server that works as long as the library; None
+    if that is too short to be told from nothing.
 
     `cost(work)` is the CPU us per message of a C server that keeps busy for `work` us on each. What
     is left after the work depends on how much there is: a quick server waits for the load and is
     woken often, a slow one finds the load waiting and has to wake it. The least counts.
     """
-    works = (0.0, library / 3, library)
+    most = max(library, LEAST_WORK)
+    works = (0.0, most / 3, most)
     costs = [cost(work) for work in works]
-    return min(used - work for used, work in zip(costs, works, strict=True)), costs[-1]
+    least = min(used - work for used, work in zip(costs, works, strict=True))
+    return least, costs[-1] if library >= LEAST_WORK else None
 
 
-def http_floor(framework: str, path: str) -> Callable[[Effort], Measured]:
+def http_floor(framework: str, path: str) -> Measure:
     """The floor of an HTTP row: the application in memory; a C server that sends its answer."""
 
-    def run(effort: Effort) -> Measured:
+    def run(effort: Effort, peer: str | None) -> Measured:
         with tempfile.NamedTemporaryFile() as answer:
-            library = part(framework, "--path", path, "--answer", answer.name)["cpu_us"]
+            library = part(framework, "--path", path, "--answer", answer.name)["cost"]
 
             def cost(work: float) -> float:
-                command = echo_server_command(C_SERVER, "protocol", None)
-                request = str(len(http_request(path)))
-                with Server([*command, str(work * 1000), request, answer.name]) as server:
+                command = echo_server_command(BARE_SERVER, "protocol", None)
+                command += [f"--work={work * 1000}", f"--message={len(http_request(path))}"]
+                with Server([*command, f"--answer={answer.name}"]) as server:
                     url = f"http://127.0.0.1:{server.address}{path}"
                     seconds, warm_up = effort.wrk_seconds, effort.wrk_warm_up
                     load = measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=warm_up)
@@ -96,49 +118,91 @@ def http_floor(framework: str, path: str) -> Callable[[Effort], Measured]:
                 return load.cpu_us
 
             carrying, stand_in = carried(cost, library)
-        return {LIBRARY: library, CARRYING: carrying}, stand_in
+        return Measured({LIBRARY: library, CARRYING: carrying}, stand_in)
 
     return run
 
 
-def plain_echo(
-    effort: Effort, name: str, size: int, connections: int, arguments: Sequence[str] = ()
-) -> float:
-    """CPU us per plain TCP echo of one server."""
-    turn = echo_turn(
-        name,
-        "protocol",
-        connections,
-        size,
-        effort.load_seconds,
-        effort.warm_up,
-        arguments=arguments,
-    )
-    if any(turn["errors"].values()):
-        raise Failed(f"plain echo of {name}: {turn['errors']}")
-    return float(turn["server_cpu_us"])
+@dataclass(frozen=True)
+class Echo:
+    """The load of an echo row, and how it is carried."""
+
+    size: int
+    connections: int
+    style: str = "protocol"
+    unix: bool = False
+
+    def turn(
+        self, effort: Effort, name: str, wire: int, arguments: Sequence[str] = ()
+    ) -> dict[str, float]:
+        """{"cpu_us", "rate"} of one server that echoes messages of `wire` bytes."""
+        turn = echo_turn(
+            name,
+            self.style,
+            self.connections,
+            wire,
+            effort.load_seconds,
+            effort.warm_up,
+            self.unix,
+            arguments,
+        )
+        if any(turn["errors"].values()):
+            raise Failed(f"plain echo of {name}: {turn['errors']}")
+        return {"cpu_us": turn["server_cpu_us"], "rate": turn["messages_per_s"]}
 
 
-def echo_floor(size: int, connections: int, *names: str) -> Callable[[Effort], Measured]:
-    """The floor of an echo row in which the parts `names` come on top of the plain echo."""
+def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
+    """The floor of an echo row in which the parts `names` come on top of the plain echo, which is
+    pyasync's too with `own`."""
 
-    def run(effort: Effort) -> Measured:
+    def run(effort: Effort, peer: str | None) -> Measured:
         parts: Parts = {}
-        wire = size
+        wire = load.size
         for name in names:
-            options = ["--size", str(size)]
-            if name == TLS:
+            options = ["--size", str(load.size)]
+            if name == "TLS":
                 options += ["--certificate", certificate_folder().name]
             found = part(name.lower(), *options)
-            parts[name] = found["cpu_us"]
+            parts[name] = found["cost"]
             wire = max(wire, int(found["bytes"]))
+        rates: list[float] = []
 
         def cost(work: float) -> float:
-            return plain_echo(effort, C_SERVER, wire, connections, [str(work * 1000), str(wire)])
+            """The least CPU us over the sizes of the buffer."""
+            found = []
+            for size in BUFFERS if wire > LARGE else BUFFERS[-1:]:
+                options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
+                found.append(load.turn(effort, BARE_SERVER, wire, options))
+            rates.extend(turn["rate"] for turn in found)
+            return min(turn["cpu_us"] for turn in found)
 
         carrying, stand_in = carried(cost, sum(parts.values()))
-        carrying = min(carrying, plain_echo(effort, OURS, wire, connections))
-        return {**parts, CARRYING: carrying}, stand_in
+        if own:
+            carrying = min(carrying, load.turn(effort, OURS, wire)["cpu_us"])
+        return Measured({**parts, CARRYING: carrying}, stand_in, max(rates))
+
+    return run
+
+
+def handshake_floor(effort: Effort, peer: str | None) -> Measured:
+    """The floor of TLS handshakes: OpenSSL's work; connections that are accepted and closed."""
+    load = Echo(1024, 50, "accept")
+    options = ["--certificate", certificate_folder().name]
+    parts = {"TLS": part("handshake", *options)["cost"]}
+    turns = [load.turn(effort, name, load.size) for name in (BARE_SERVER, OURS)]
+    return Measured({**parts, CARRYING: min(turn["cpu_us"] for turn in turns)})
+
+
+def task_floor(name: str, tasks: int = 0) -> Measure:
+    """The floor of a row of tasks: the part `name`, and bare tasks if the row creates `tasks`."""
+
+    def run(effort: Effort, peer: str | None) -> Measured:
+        parts = {name: part(name)["cost"]}
+        if tasks:
+            loops = [OURS, *([peer] if peer else [])]
+            found = [part("tasks", "--loop", loop, "--size", str(tasks)) for loop in loops]
+            parts["tasks"] = min(figures["cost"] for figures in found)
+        return Measured(parts)
 
     return run
 
@@ -147,34 +211,85 @@ AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that
 STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
 TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
 PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
+BARE_TEXT = "a C server of bare system calls that echoes the same"
+PROTOCOL_TEXT = f"the row's protocol called with a message, writing for nothing; {BARE_TEXT}"
+TASKS_TEXT = (
+    "Python code on a loop and tasks that do nothing; tasks that nothing awaits, created and run "
+    "on pyasync or the best peer, whichever costs less"
+)
+SMALL, LONG = Echo(1024, 50), Echo(102400, 10)
 
 FLOORS = {
     floor.key: floor
     for floor in (
-        Floor("streams_1k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(1024, 50, STREAMS)),
-        Floor("streams_100k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(102400, 10, STREAMS)),
-        Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(1024, 50, TLS)),
-        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(102400, 10, TLS)),
+        Floor(
+            "sleep_zero_many",
+            "the coroutines advanced in turn by zip(), with no loop and no tasks",
+            task_floor("switching"),
+        ),
+        Floor("gather_hundred", f"gather()'s own {TASKS_TEXT}", task_floor("gather", GATHERED)),
+        Floor("task_group", f"TaskGroup's own {TASKS_TEXT}", task_floor("task_group", GROUPED)),
+        Floor("tcp_1k", PROTOCOL_TEXT, echo_floor(SMALL, "protocol", own=False)),
+        Floor("tcp_100k", PROTOCOL_TEXT, echo_floor(LONG, "protocol", own=False)),
+        Floor("buffered_1k", PROTOCOL_TEXT, echo_floor(SMALL, "buffered", own=False)),
+        Floor("streams_1k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(SMALL, "streams")),
+        Floor("streams_100k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(LONG, "streams")),
+        Floor(
+            "sock_1k",
+            f"the coroutine sent into by hand, its socket operations for nothing; {PLAIN_TEXT}",
+            echo_floor(SMALL, "sock"),
+        ),
+        Floor(
+            "unix_1k",
+            PROTOCOL_TEXT,
+            echo_floor(Echo(1024, 50, unix=True), "protocol", own=False),
+        ),
+        Floor(
+            "udp_1k",
+            PROTOCOL_TEXT,
+            echo_floor(Echo(1024, 50, style="udp"), "datagrams", own=False),
+        ),
+        Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(SMALL, "TLS")),
+        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(LONG, "TLS")),
         Floor(
             "tls_streams_1k",
             f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
-            echo_floor(1024, 50, TLS, STREAMS),
+            echo_floor(SMALL, "TLS", "streams"),
         ),
         Floor("aiohttp_small", AIOHTTP, http_floor("aiohttp", "/small")),
         Floor("aiohttp_json", AIOHTTP, http_floor("aiohttp", "/")),
         Floor("aiohttp_large", AIOHTTP, http_floor("aiohttp", "/large")),
         Floor("uvicorn", AIOHTTP.replace("aiohttp", "uvicorn"), http_floor("uvicorn", "/")),
+        Floor(
+            "websocket_1k",
+            f"the library's connection and the handler, driven in memory; {PLAIN_TEXT}",
+            echo_floor(SMALL, "websocket"),
+        ),
+        Floor(
+            "tls_handshake",
+            "OpenSSL's work for the handshake and the notice of closing through Python's ssl "
+            "module, over memory; a TCP connection accepted and closed, in C or in pyasync, "
+            "whichever costs less",
+            handshake_floor,
+        ),
     )
 }
 
 
+def cost_figure(key: str) -> str:
+    """The name of the figure that a row's floor is compared with."""
+    return "value" if BENCH_ROWS[key].unit == NANOSECONDS else "cpu_us"
+
+
 def cheapest_peer(bench: Document | None, key: str) -> str | None:
-    """The peer with the least median CPU per message in the results of `make bench`, of those that
-    are installed here; None without results."""
+    """The peer with the least median cost in the results of `make bench`, of those that are
+    installed here, and of the server that the row is compared with; None without results."""
     if bench is None or key not in bench.results:
         return None
     others = [loop for loop in LOOPS if loop != OURS and why_unusable(loop) is None]
-    found = {loop: bench.results[key].spread(loop, "cpu_us") for loop in others}
+    if BENCH_ROWS[key].against != BEST:
+        others.append(BENCH_ROWS[key].against)
+    found = {loop: bench.results[key].spread(loop, cost_figure(key)) for loop in others}
     costs = {loop: spread.median for loop, spread in found.items() if spread is not None}
     return min(costs, key=lambda loop: costs[loop], default=None)
 
@@ -188,24 +303,30 @@ def bench_results() -> Document | None:
 def measure_round(session: Session, key: str, peer: str | None, result: FloorResult) -> None:
     """One round of one row: pyasync, the parts of the floor, the best peer. A round in which
     something failed is left out, and the reason kept."""
-    row, name = BENCH_ROWS[key], OURS
+    row, figure, name = BENCH_ROWS[key], cost_figure(key), OURS
     try:
-        loops = {OURS: row.measure(session, OURS)["cpu_us"]}
+        loops = {OURS: row.measure(session, OURS)[figure]}
         name = "floor"
-        parts, loops[STAND_IN] = FLOORS[key].measure(session.effort)
+        floor = FLOORS[key].measure(session.effort, peer)
+        rates = {} if floor.rate is None else {BARE_SERVER: floor.rate}
+        if floor.stand_in is not None:
+            loops[STAND_IN] = floor.stand_in
         if peer is not None:
             name = peer
-            loops[peer] = row.measure(session, peer)["cpu_us"]
+            found = row.measure(session, peer)
+            loops[peer] = found[figure]
+            rates[peer] = found.get("rate", 0.0)
     except Failed as exc:
         result.failed = f"{name}: {exc}"
         console.print(f"{row.title} failed, {result.failed}", style="yellow")
         return
-    result.rounds.append({"parts": parts, "loops": loops})
+    turn = {"parts": floor.parts, "loops": loops}
+    result.rounds.append({**turn, "rates": rates} if row.unit == RATE else turn)
 
 
 def print_floors(results: dict[str, FloorResult]) -> None:
     """Prints the table."""
-    made = table("Floors, server CPU us per message or request", *floor_columns())
+    made = table("Floors", *floor_columns())
     for key, result in results.items():
         if result.rounds:
             made.add_row(*floor_cells(key, result))
@@ -225,13 +346,14 @@ def main() -> int:
     complete = len(options.rows) == len(FLOORS)
     kept = result_file("floors", False) if complete else C_PROGRAMS.parent / "floors-partial.json"
     path = options.json or kept
-    about = circumstances([OURS, *sorted({peer for peer in peers.values() if peer})])
+    about = circumstances([OURS, *sorted({peer for peer in peers.values() if peer in LOOPS})])
     results = {key: FloorResult(FLOORS[key].text) for key in options.rows}
     session = Session(FULL)
     try:
         for number in range(1, options.rounds + 1):
             for key, result in results.items():
                 measure_round(session, key, peers[key], result)
+            session.end_round()
             save_floors(path, about, results)
             console.print(f"round {number} of {options.rounds} ended", style="dim")
     finally:

@@ -15,6 +15,7 @@ from typing import Any
 from benchmarks.certificate import certificate_folder
 from benchmarks.echo_server import STYLES
 from benchmarks.processes import (
+    BARE_SERVER,
     C_PROGRAMS,
     C_SERVER,
     Failed,
@@ -30,12 +31,15 @@ HELD_STYLES = [style for style in ECHO_STYLES if style not in ("udp", "websocket
 
 
 def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
-    """The command line of an echo server: C_SERVER's, or that of the loop called `name`.
+    """The command line of an echo server: C_SERVER's, BARE_SERVER's, or that of a loop's name.
 
     `style` is one of echo_server.STYLES; with `path` it listens on a unix socket there.
     """
     if name == C_SERVER:
         return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
+    if name == BARE_SERVER:
+        flags = {"udp": ["--udp"], "accept": ["--accept"]}.get(style, [])
+        return [str(C_PROGRAMS / "bare_server"), *flags, *([f"--unix={path}"] if path else [])]
     options = ["--unix", path] if path else []
     if style.startswith("tls"):
         options += ["--certificate", certificate_folder().name]

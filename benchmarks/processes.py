@@ -31,6 +31,7 @@ C_SOURCES = Path(__file__).parent / "c"
 # The programs are kept apart by C library: one built for a newer one does not start on an older.
 C_PROGRAMS = C_SOURCES.parents[1] / "build" / "benchmarks" / libc_name()
 C_SERVER = "C libuv"  # its name among the loops
+BARE_SERVER = "bare C"  # the same for the one without any library, which the floors are made of
 START_TIMEOUT = 20.0  # s
 
 

@@ -6,16 +6,12 @@
  *
  *   echo_server tcp          listens on 127.0.0.1, any free port
  *   echo_server unix PATH    listens on a unix stream socket
- *   echo_server tcp NANOSECONDS BYTES [FILE]
- *       stands in for a server that does some work: it keeps the processor busy for NANOSECONDS per
- *       BYTES that it reads, and answers whatever it reads with the bytes of FILE, if one is given
  * Prints one line once it listens: the port or the path. Ends on SIGTERM or SIGINT.
  */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <uv.h>
 
 enum { READ_BUFFER_SIZE = 256 * 1024, BACKLOG = 1024 };
@@ -36,8 +32,6 @@ typedef struct {
 } PendingWrite;
 
 static char read_buffer[READ_BUFFER_SIZE];
-static uv_buf_t answer;      /* with a base: sent in place of what was read */
-static double work_per_byte; /* nanoseconds */
 
 static void
 check(int err, const char *what)
@@ -108,22 +102,6 @@ queue_rest(Connection *connection, const char *data, size_t size)
     return err;
 }
 
-static double
-now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec * 1e9 + (double)time.tv_nsec;
-}
-
-static void
-work(ssize_t count)
-{
-    double end = now() + work_per_byte * (double)count;
-    while (now() < end) {
-    }
-}
-
 static void
 on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
 {
@@ -135,10 +113,7 @@ on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buffer)
         close_connection(connection);
         return;
     }
-    if (work_per_byte > 0) {
-        work(count);
-    }
-    uv_buf_t data = answer.base != NULL ? answer : uv_buf_init(buffer->base, (unsigned)count);
+    uv_buf_t data = uv_buf_init(buffer->base, (unsigned)count);
     int written = uv_try_write(stream, &data, 1);
     if (written == UV_EAGAIN) {
         written = 0;
@@ -195,40 +170,20 @@ listen_unix(uv_loop_t *loop, uv_pipe_t *server, const char *path)
     printf("%s\n", path);
 }
 
-static void
-load_answer(const char *path)
-{
-    FILE *file = fopen(path, "rb");
-    check(file == NULL || fseek(file, 0, SEEK_END) != 0 ? UV_EIO : 0, path);
-    long size = ftell(file);
-    check(size <= 0 || fseek(file, 0, SEEK_SET) != 0 ? UV_EIO : 0, path);
-    answer = uv_buf_init(malloc((size_t)size), (unsigned)size);
-    check(answer.base == NULL ? UV_ENOMEM : 0, path);
-    check(fread(answer.base, 1, answer.len, file) != answer.len ? UV_EIO : 0, path);
-    fclose(file);
-}
-
 int
 main(int argc, char **argv)
 {
     uv_loop_t *loop = uv_default_loop();
     uv_tcp_t tcp;
     uv_pipe_t pipe;
-    if (argc != 3 && argc >= 2 && argc <= 5 && strcmp(argv[1], "tcp") == 0) {
-        if (argc >= 4) {
-            work_per_byte = atof(argv[2]) / atof(argv[3]);
-        }
-        if (argc == 5) {
-            load_answer(argv[4]);
-        }
+    if (argc == 2 && strcmp(argv[1], "tcp") == 0) {
         listen_tcp(loop, &tcp);
     }
     else if (argc == 3 && strcmp(argv[1], "unix") == 0) {
         listen_unix(loop, &pipe, argv[2]);
     }
     else {
-        fprintf(stderr,
-                "usage: echo_server tcp [NANOSECONDS BYTES [FILE]] | echo_server unix PATH\n");
+        fprintf(stderr, "usage: echo_server tcp | echo_server unix PATH\n");
         return 2;
     }
     fflush(stdout);
