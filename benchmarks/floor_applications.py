@@ -128,11 +128,14 @@ async def upgraded(stack: AsyncExitStack) -> list[Any]:
 
     protocols: list[Any] = []
 
-    def create(*arguments: Any, **options: Any) -> ServerConnection:
-        protocols.append(ServerConnection(*arguments, **options))
-        return protocols[-1]  # type: ignore[no-any-return]  # of a list for all kinds
+    class Kept(ServerConnection):
+        """A connection that can be found here."""
 
-    serving = serve(echo_websocket, "127.0.0.1", 0, compression=None, create_connection=create)
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            protocols.append(self)
+            super().connection_made(transport)
+
+    serving = serve(echo_websocket, "127.0.0.1", 0, compression=None, create_connection=Kept)
     server = await stack.enter_async_context(serving)
     host, port = next(iter(server.sockets)).getsockname()
     for _ in range(CONNECTIONS):

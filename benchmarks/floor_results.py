@@ -3,7 +3,7 @@
 A floor is the sum of its parts of one round; ratios are taken within a round. "possible" is what
 the best peer costs over the floor: the ratio that pyasync would have if it cost the floor and no
 more. Where a row counts messages per second, the load generator bounds them too: the "rate bound"
-is the rate that it reaches with the C server that costs the least.
+is the rate that it reaches with the C server that costs the least, or pyasync if that is more.
 """
 
 import json

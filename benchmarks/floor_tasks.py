@@ -41,7 +41,7 @@ class StandInTask:
         "result",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, callbacks: list[Any]) -> None:
+    def __init__(self, loop: Any, callbacks: list[Any]) -> None:
         nothing: dict[Any, Any] = {}
         self._loop = loop
         self.add_done_callback = callbacks.append
@@ -49,7 +49,7 @@ class StandInTask:
         self.exception = self.result = nothing.clear  # None
 
 
-class StandInLoop(asyncio.AbstractEventLoop):
+class StandInLoop:
     """The running loop of asyncio's code that is measured; creating a task hands out a stand-in.
 
     It is entered for a `with` block, with a stand-in for the current task.
@@ -59,9 +59,10 @@ class StandInLoop(asyncio.AbstractEventLoop):
         self.callbacks: list[Callable[[Any], None]] = []  # of all tasks
         self.tasks = [StandInTask(self, self.callbacks) for _ in range(tasks)]
         self.current: Any = StandInTask(self, [])
+        loop: Any = self
         # A handle is as little as keeps a callback with its arguments.
         vars(self).update(
-            get_debug=bool, call_soon=partial, create_future=partial(asyncio.Future, loop=self)
+            get_debug=bool, call_soon=partial, create_future=partial(asyncio.Future, loop=loop)
         )
 
     def start(self) -> None:
@@ -79,11 +80,13 @@ class StandInLoop(asyncio.AbstractEventLoop):
             callback(task)
 
     def __enter__(self) -> None:
-        asyncio._set_running_loop(self)
-        asyncio.tasks._enter_task(self, self.current)
+        loop: Any = self
+        asyncio._set_running_loop(loop)
+        asyncio.tasks._enter_task(loop, self.current)
 
     def __exit__(self, *_: object) -> None:
-        asyncio.tasks._leave_task(self, self.current)
+        loop: Any = self
+        asyncio.tasks._leave_task(loop, self.current)
         asyncio._set_running_loop(None)
 
 

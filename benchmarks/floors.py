@@ -16,7 +16,7 @@ results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part o
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -51,7 +51,8 @@ from benchmarks.wrk import check_wrk, measure
 PART_LIMIT = 60.0  # s for one part
 console = Console(width=240, highlight=False)  # the table rather wraps than loses a figure
 LIBRARY, CARRYING = "library", "carrying"
-LEAST_WORK = 1.0  # us that the C server keeps busy at the most, where the library's work is less
+LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
+EFFORT = replace(FULL, load_seconds=1.5)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
 BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
 
@@ -92,8 +93,7 @@ def carried(cost: Callable[[float], float], library: float) -> tuple[float, floa
     is left after the work depends on how much there is: a quick server waits for the load and is
     woken often, a slow one finds the load waiting and has to wake it. The least counts.
     """
-    most = max(library, LEAST_WORK)
-    works = (0.0, most / 3, most)
+    works = (0.0, library / 3, library) if library >= LEAST_WORK else (0.0, LEAST_WORK / 2)
     costs = [cost(work) for work in works]
     least = min(used - work for used, work in zip(costs, works, strict=True))
     return least, costs[-1] if library >= LEAST_WORK else None
@@ -167,14 +167,18 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             wire = max(wire, int(found["bytes"]))
         rates: list[float] = []
 
+        sizes = list(BUFFERS) if wire > LARGE else [BUFFERS[-1]]
+
         def cost(work: float) -> float:
-            """The least CPU us over the sizes of the buffer."""
-            found = []
-            for size in BUFFERS if wire > LARGE else BUFFERS[-1:]:
+            """CPU us with the size of the buffer that costs the least, tried in the first call."""
+            found = {}
+            for size in sizes:
                 options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
-                found.append(load.turn(effort, BARE_SERVER, wire, options))
-            rates.extend(turn["rate"] for turn in found)
-            return min(turn["cpu_us"] for turn in found)
+                turn = load.turn(effort, BARE_SERVER, wire, options)
+                rates.append(turn["rate"])
+                found[size] = turn["cpu_us"]
+            sizes[:] = [min(found, key=lambda size: found[size])]
+            return found[sizes[0]]
 
         carrying, stand_in = carried(cost, sum(parts.values()))
         if own:
@@ -305,10 +309,11 @@ def measure_round(session: Session, key: str, peer: str | None, result: FloorRes
     something failed is left out, and the reason kept."""
     row, figure, name = BENCH_ROWS[key], cost_figure(key), OURS
     try:
-        loops = {OURS: row.measure(session, OURS)[figure]}
+        own = row.measure(session, OURS)
+        loops = {OURS: own[figure]}
         name = "floor"
         floor = FLOORS[key].measure(session.effort, peer)
-        rates = {} if floor.rate is None else {BARE_SERVER: floor.rate}
+        rates = {} if floor.rate is None else {BARE_SERVER: max(floor.rate, own["rate"])}
         if floor.stand_in is not None:
             loops[STAND_IN] = floor.stand_in
         if peer is not None:
@@ -348,7 +353,7 @@ def main() -> int:
     path = options.json or kept
     about = circumstances([OURS, *sorted({peer for peer in peers.values() if peer in LOOPS})])
     results = {key: FloorResult(FLOORS[key].text) for key in options.rows}
-    session = Session(FULL)
+    session = Session(EFFORT)
     try:
         for number in range(1, options.rounds + 1):
             for key, result in results.items():
