@@ -99,6 +99,53 @@ async def test_pause_comes_from_inside_write(loop):
     await closed(client, server_side)
 
 
+@pytest.mark.parametrize("size", [70_000, 150_000, 500_000])
+def test_a_write_above_the_high_water_mark_that_the_socket_takes(same_as_asyncio, size):
+    """It pauses nobody, and nothing counts as held."""
+
+    async def body(loop):
+        server_side, client, server = await connected()
+        client.transport.write(b"x" * size)
+        found = [list(client.events), client.transport.get_write_buffer_size()]
+        await until(lambda: len(server_side.data) == size)
+        found.append(list(client.events))
+        await closed(client, server_side)
+        return found
+
+    assert same_as_asyncio(body) == [["made"], 0, ["made"]]
+
+
+@pytest.mark.parametrize("size", [1000, 20_000, 70_000, 300_000])
+async def test_a_small_socket_buffer_pauses_inside_write(loop, size):
+    """Whatever the socket has no room for is held when write() returns."""
+    server_side, client, server = await connected()
+    client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client.transport.set_write_buffer_limits(high=500)
+    server_side.transport.pause_reading()
+    await turns(2)
+    total = 0
+    while "pause" not in client.events and total < 64_000_000:
+        client.transport.write(b"x" * size)
+        total += size
+        held = client.transport.get_write_buffer_size()
+        assert (held > 500) == ("pause" in client.events)
+    assert client.events == ["made", "pause"]
+    await drained(server_side, client, total)
+    assert client.events == ["made", "pause", "resume"]
+    await closed(client, server_side)
+
+
+async def test_closing_or_aborting_after_a_large_write(loop):
+    """What the socket had room for is not lost by close(); by abort() only what is held."""
+    for method in ("close", "abort"):
+        server_side, client, server = await connected()
+        client.transport.write(b"x" * 150_000)
+        getattr(client.transport, method)()
+        await until(lambda: server_side.events[-1] == "lost")
+        assert len(server_side.data) == 150_000
+        await closed(client, server_side)
+
+
 async def test_high_zero_pauses_on_any_held_byte(loop):
     server_side, client, written = await full()
     client.transport.set_write_buffer_limits(high=0)

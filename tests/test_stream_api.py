@@ -143,6 +143,61 @@ async def test_a_read_much_larger_than_the_limit(loop):
     await close(writer, server_writer)
 
 
+@pytest.mark.parametrize("size", [40_000, 100_000, 300_000, 1_000_000])
+async def test_large_messages_one_after_the_other(loop, size):
+    """After a large read the next may be received straight into the reader's buffer."""
+    reader, writer, server_reader, server_writer = await streams(limit=2**20)
+    data = random.Random(size).randbytes(size)
+    for piece in (data, data[::-1], data[:10], data, b"last" + data):
+        writer.write(piece)
+        assert await server_reader.readexactly(len(piece)) == piece
+    writer.write(data + b"the end")
+    writer.write_eof()
+    assert await server_reader.read() == data + b"the end"
+    assert server_reader.at_eof()
+    await close(writer, server_writer)
+
+
+async def test_a_large_read_onto_what_the_reader_holds(loop):
+    reader, writer, server_reader, server_writer = await streams(limit=2**20)
+    data = random.Random(1).randbytes(400_000)
+    writer.write(data)
+    assert await server_reader.readexactly(1) == data[:1]
+    writer.write(data)
+    assert await server_reader.readexactly(799_998) == (data + data)[1:-1]
+    assert await server_reader.read(100) == data[-1:]
+    await close(writer, server_writer)
+
+
+async def test_nothing_comes_after_a_large_read(loop):
+    """The reader's buffer is as it was when there was nothing to receive, or the end."""
+    reader, writer, server_reader, server_writer = await streams(limit=2**20)
+    data = bytes(range(256)) * 1000
+    writer.write(data)
+    assert await server_reader.readexactly(len(data)) == data
+    await turns(5)
+    assert server_reader._buffer == b""
+    server_writer.write(data)
+    assert await reader.readexactly(len(data)) == data
+    server_writer.close()
+    assert await reader.read() == b""
+    assert reader._buffer == b""
+    await close(writer)
+
+
+async def test_a_large_read_while_the_readers_buffer_is_exported(loop):
+    reader, writer, server_reader, server_writer = await streams(limit=2**20)
+    data = random.Random(2).randbytes(200_000)
+    writer.write(data)
+    assert await server_reader.readexactly(len(data)) == data
+    with memoryview(server_reader._buffer) as view:
+        assert len(view) == 0
+        loop.call_soon(view.release)
+        writer.write(data)
+        assert await server_reader.readexactly(len(data)) == data
+    await close(writer, server_writer)
+
+
 async def test_the_reader_pauses_the_transport_at_twice_the_limit(loop):
     reader, writer, _, server_writer = await streams(limit=1000)
     server_writer.write(b"x" * 3_000_000)

@@ -139,6 +139,7 @@ typedef struct PaState {
 
     /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's. */
     unsigned int stream_version;
+    bool freed_memory_kept; // see net/read.c
 
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
 } PaState;

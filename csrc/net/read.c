@@ -1,18 +1,18 @@
 /* net/read.c: from a readable descriptor to the protocol. The only file that receives.
  *
- * A read goes into the loop's shared buffer and is copied into an exactly sized bytes. That holds for
- * large reads too: receiving into a bytes of the largest size and shrinking it took 2.4 times the
- * CPU of the C server at 100 KiB, the copy 1.2 times, because every such allocation comes from the
- * kernel and goes back to it. Buffered protocols receive into their own memory, asyncio's stream
- * readers through streams.c. A read that filled its buffer is followed by another, a few times at
- * most, so that one busy connection cannot starve the others. What the protocol wrote meanwhile is
- * sent when its method returns. */
+ * A read goes into the loop's shared buffer and is copied into an exactly sized bytes, or into the
+ * buffer of asyncio's stream reader (streams.c). After a large one the connection's next read goes
+ * straight into a bytes of the largest size, which is shrunk, or into the reader's buffer. Buffered
+ * protocols receive into their own memory. A read that filled its buffer is followed by another, a
+ * few times at most, so that one busy connection cannot starve the others. What the protocol wrote
+ * meanwhile is sent when its method returns. */
 #include "net/transport.h"
 
 #include <errno.h>
 #include <sys/socket.h>
 
 #define READS_PER_EVENT 4
+enum { LARGE_READ = 32 * 1024, KEPT_BLOCK = 4 * 1024 * 1024 }; // bytes
 /* What a read came to: the rest of this file goes by it. */
 typedef enum { READ_DONE, READ_AGAIN, READ_EXIT = -1 } ReadOutcome;
 
@@ -157,6 +157,81 @@ deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
     return deliver_steal(t, data);
 }
 
+/* ---- large reads */
+
+/* glibc returns a large block to the kernel as soon as it is freed, and the next one is mapped and
+ * zeroed page by page. Freeing a block of this size once makes it keep up to twice as much
+ * (mallopt(3), M_MMAP_THRESHOLD): less than what such a connection has in flight anyway. */
+static void
+keep_freed_memory(PaState *st)
+{
+    if (!st->freed_memory_kept) {
+        st->freed_memory_kept = true;
+        void *volatile block = malloc(KEPT_BLOCK);
+        free(block);
+    }
+}
+
+/* What a read brought decides where the next one goes. */
+static void
+note_size(PaTransport *t, ssize_t received)
+{
+    t->reads_large = received >= LARGE_READ;
+    if (t->reads_large) {
+        keep_freed_memory(pa_transport_state(t));
+    }
+}
+
+/* Received into the bytes that the protocol gets. */
+static ReadOutcome
+read_bytes(PaTransport *t)
+{
+    PyObject *data = PyBytes_FromStringAndSize(NULL, PA_READ_BUFFER_SIZE);
+    if (data == NULL) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    ssize_t received = receive(t, PyBytes_AS_STRING(data), PA_READ_BUFFER_SIZE);
+    if (received <= 0) {
+        int code = errno;
+        Py_DECREF(data);
+        errno = code;
+        return received == 0 ? read_eof(t) : receive_failed(t);
+    }
+    note_size(t, received);
+    if (_PyBytes_Resize(&data, received) < 0) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    ReadOutcome delivered = deliver_steal(t, data);
+    return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
+}
+
+/* Received at the end of a StreamReader's buffer, if that can be; see pa_stream_reserve(). */
+static ReadOutcome
+read_stream(PaTransport *t)
+{
+    PaState *st = pa_transport_state(t);
+    PaStreamRoom room;
+    int reserved = pa_stream_reserve(st, t->protocol, PA_READ_BUFFER_SIZE, &room);
+    if (reserved == 0) {
+        t->reads_large = false;
+        return READ_AGAIN;
+    }
+    ssize_t received = reserved < 0 ? -1 : receive(t, room.memory, PA_READ_BUFFER_SIZE);
+    int code = errno;
+    if (reserved < 0 || pa_stream_received(st, &room, received) < 0) {
+        return outcome(
+            pa_transport_failed(t, "Fatal error: protocol.data_received() call failed."));
+    }
+    errno = code;
+    if (received <= 0) {
+        return received == 0 ? read_eof(t) : receive_failed(t);
+    }
+    note_size(t, received);
+    return received == PA_READ_BUFFER_SIZE ? READ_AGAIN : READ_DONE;
+}
+
+/* ---- a read of any size */
+
 static ReadOutcome
 read_data(PaTransport *t)
 {
@@ -168,6 +243,7 @@ read_data(PaTransport *t)
     if (received <= 0) {
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
+    note_size(t, received);
     ReadOutcome delivered = deliver_copy(t, buffer, received);
     return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
 }
@@ -258,11 +334,26 @@ read_buffered(PaTransport *t)
     return delivered == READ_DONE && received == room ? READ_AGAIN : delivered;
 }
 
+static ReadOutcome
+read_once(PaTransport *t)
+{
+    switch (t->kind) {
+    case PA_PROTOCOL_BUFFERED:
+        return read_buffered(t);
+    case PA_PROTOCOL_PLAIN:
+        return t->reads_large ? read_bytes(t) : read_data(t);
+    case PA_PROTOCOL_STREAM:
+        return t->reads_large ? read_stream(t) : read_data(t);
+    default:
+        return read_data(t);
+    }
+}
+
 int
 pa_transport_read_ready(PaTransport *t)
 {
     for (int i = 0; i < READS_PER_EVENT && t->reading && !t->conn_lost; i++) {
-        ReadOutcome result = t->kind == PA_PROTOCOL_BUFFERED ? read_buffered(t) : read_data(t);
+        ReadOutcome result = read_once(t);
         if (result != READ_AGAIN) {
             return result == READ_EXIT ? -1 : 0;
         }

@@ -187,33 +187,47 @@ check_limit(PaState *st, PyObject *reader, Py_ssize_t total)
     return above ? pause_reader(st, reader) : 0;
 }
 
+/* Bytes have been put into the reader's buffer, which holds `total` now. */
+static int
+appended(PaState *st, PyObject *reader, Py_ssize_t total)
+{
+    return wake(st, reader) < 0 ? -1 : check_limit(st, reader, total);
+}
+
+/* Whether the reader takes data: it has not been fed the end of file. */
+static bool
+is_open(PaState *st, PyObject *reader)
+{
+    PyObject *eof = PyObject_GetAttr(reader, st->names._eof);
+    PyErr_Clear();
+    Py_XDECREF(eof);
+    return eof == Py_False;
+}
+
 static int
 feed(PaState *st, PyObject *reader, const char *data, Py_ssize_t size)
 {
-    PyObject *eof = PyObject_GetAttr(reader, st->names._eof);
-    if (eof != Py_False) {
-        PyErr_Clear();
-        Py_XDECREF(eof);
+    Py_ssize_t total = 0;
+    int result = is_open(st, reader) ? append(st, reader, data, size, &total) : 0;
+    return result > 0 && appended(st, reader, total) < 0 ? -1 : result;
+}
+
+/* The protocol's reader as find_reader() gives it, unless the protocol is not to be trusted. */
+static int
+trusted_reader(PaState *st, PyObject *protocol, PyObject **reader)
+{
+    *reader = NULL;
+    if (!class_unchanged(st) && !pa_stream_recognise(st, protocol)) {
         return 0;
     }
-    Py_DECREF(eof);
-    Py_ssize_t total = 0;
-    int appended = append(st, reader, data, size, &total);
-    if (appended <= 0) {
-        return appended;
-    }
-    if (wake(st, reader) < 0 || check_limit(st, reader, total) < 0) {
-        return -1;
-    }
-    return 1;
+    return find_reader(st, protocol, reader);
 }
 
 int
 pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t size)
 {
     PyObject *reader;
-    if ((!class_unchanged(st) && !pa_stream_recognise(st, protocol)) ||
-        !find_reader(st, protocol, &reader)) {
+    if (!trusted_reader(st, protocol, &reader)) {
         return 0;
     }
     if (reader == NULL) {
@@ -221,5 +235,64 @@ pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t siz
     }
     int result = feed(st, reader, data, size);
     Py_DECREF(reader);
+    return result;
+}
+
+/* Makes room in an empty buffer; one that holds something would be copied to grow. */
+static int
+reserve(PaStreamRoom *room, Py_ssize_t size)
+{
+    if (!PyByteArray_CheckExact(room->buffer) || PyByteArray_GET_SIZE(room->buffer) != 0) {
+        return 0;
+    }
+    if (PyByteArray_Resize(room->buffer, size) < 0) {
+        bool exported = PyErr_ExceptionMatches(PyExc_BufferError);
+        if (exported) {
+            PyErr_Clear();
+        }
+        return exported ? 0 : -1;
+    }
+    room->memory = PyByteArray_AS_STRING(room->buffer);
+    return 1;
+}
+
+static void
+release(PaStreamRoom *room)
+{
+    Py_CLEAR(room->buffer);
+    Py_CLEAR(room->reader);
+}
+
+int
+pa_stream_reserve(PaState *st, PyObject *protocol, Py_ssize_t size, PaStreamRoom *room)
+{
+    room->buffer = NULL;
+    if (!trusted_reader(st, protocol, &room->reader) || room->reader == NULL) {
+        return 0;
+    }
+    int result = 0;
+    if (is_open(st, room->reader)) {
+        room->buffer = PyObject_GetAttr(room->reader, st->names._buffer);
+        if (room->buffer == NULL) {
+            PyErr_Clear();
+        }
+        else {
+            result = reserve(room, size);
+        }
+    }
+    if (result <= 0) {
+        release(room);
+    }
+    return result;
+}
+
+int
+pa_stream_received(PaState *st, PaStreamRoom *room, Py_ssize_t received)
+{
+    int result = PyByteArray_Resize(room->buffer, received < 0 ? 0 : received);
+    if (result == 0 && received > 0) {
+        result = appended(st, room->reader, received);
+    }
+    release(room);
     return result;
 }

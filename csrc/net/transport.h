@@ -52,6 +52,7 @@ struct PaTransport {
 
     PaQueue queue;
     size_t high_water, low_water; // bytes in the queue
+    size_t room; // bytes of the queue that the socket is known to take, until it is sent
     PaTransport *flush_previous, *flush_next;
     int (*before_flush)(PaTransport *t); // fills the queue first, once; NULL when nobody has to
 
@@ -64,6 +65,7 @@ struct PaTransport {
     bool paused;          // pause_reading()
     bool reading;         // the reader is registered; is still so after pause is lifted
     bool in_callback;     // inside a call to the protocol after which the queue is flushed
+    bool reads_large;     // the last read brought much: the next goes into memory of its own
     bool eof_written;     // write_eof()
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
     bool protocol_paused; // pause_writing() was called
@@ -181,6 +183,17 @@ bool pa_stream_recognise(PaState *st, PyObject *protocol);
 /* Gives the bytes to the protocol's StreamReader: 1 when done, 0 when data_received() has to be
  * called after all, -1 with an exception. */
 int pa_stream_feed(PaState *st, PyObject *protocol, const char *data, Py_ssize_t size);
+/* Memory at the end of a StreamReader's buffer to receive into. */
+typedef struct {
+    PyObject *reader, *buffer; // owned
+    char *memory;
+} PaStreamRoom;
+/* 1 with room for `size` bytes; 0 when pa_stream_feed() has to be used, -1 with an exception. No
+ * Python code may run before pa_stream_received(). */
+int pa_stream_reserve(PaState *st, PyObject *protocol, Py_ssize_t size, PaStreamRoom *room);
+/* Keeps the first `received` bytes of the room (none if that is negative), releases it, and does
+ * what pa_stream_feed() does with bytes that came. 0, or -1 with an exception. */
+int pa_stream_received(PaState *st, PaStreamRoom *room, Py_ssize_t received);
 
 /* ---- methods.c, listener.c, connect.c */
 

@@ -2,7 +2,7 @@
  *
  * write() queues a reference to the bytes; what one callback or one batch wrote leaves as one
  * vectored system call: when the protocol's method returns, or before the loop polls (flush_all).
- * It leaves inside write() when the queue is above the high-water mark, when the data is not
+ * It leaves inside write() when the queue may stay above the high-water mark, when the data is not
  * immutable bytes, and when no poll of this thread's loop will come. A full socket sets
  * write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these functions, a queue
  * that is not blocked is either empty or will be flushed. */
@@ -10,7 +10,14 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#ifdef __linux__
+#include <linux/sockios.h> // SIOCOUTQ
+#endif
+
+/* Bytes above the high-water mark that may wait for the end of the batch. */
+#define MOST_DEFERRED ((size_t)256 * 1024)
 
 #ifdef IOV_MAX
 #define CHUNKS_PER_CALL IOV_MAX
@@ -52,6 +59,7 @@ send_queue(PaTransport *t, const Py_buffer *more, size_t *more_sent)
 {
     struct iovec iov[CHUNKS_PER_CALL];
     size_t more_size = more == NULL ? 0 : (size_t)more->len;
+    t->room = 0;
     while (t->queue.size + more_size > 0) {
         int count = pa_queue_peek(&t->queue, iov, CHUNKS_PER_CALL - 1);
         size_t wanted = 0;
@@ -173,7 +181,10 @@ pa_transport_flush(PaTransport *t)
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
         return 0;
     }
-    return send_queue(t, NULL, NULL) < 0 ? write_failed(t) : 0;
+    if (send_queue(t, NULL, NULL) < 0) {
+        return write_failed(t);
+    }
+    return pa_transport_maybe_pause(t);
 }
 
 /* ---- flow control */
@@ -237,12 +248,48 @@ pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t))
     return true;
 }
 
+/* How much the socket is sure to take now, in bytes. The kernel counts its own overhead against
+ * SO_SNDBUF too, at most as much again as the data. */
+static size_t
+socket_room(const PaTransport *t)
+{
+#ifdef SIOCOUTQ
+    int waiting, space;
+    socklen_t length = sizeof space;
+    if (ioctl(t->fd, SIOCOUTQ, &waiting) < 0 ||
+        getsockopt(t->fd, SOL_SOCKET, SO_SNDBUF, &space, &length) < 0 || space / 2 <= waiting) {
+        return 0;
+    }
+    size_t room = (size_t)(space / 2 - waiting);
+    return room < MOST_DEFERRED ? room : MOST_DEFERRED;
+#else
+    (void)t;
+    return 0;
+#endif
+}
+
+/* Whether the queue cannot stay above the high-water mark when it is sent: then the protocol does not
+ * notice if that is later. Large answers that leave one after the other cost less than each behind
+ * its handler, because their receiver stays awake. */
+static bool
+may_wait(PaTransport *t)
+{
+    if (t->queue.size <= t->high_water + t->room) {
+        return true;
+    }
+    if (t->room > 0) {
+        return false;
+    }
+    t->room = socket_room(t);
+    return t->queue.size <= t->high_water + t->room;
+}
+
 /* After something was queued: now or later? */
 static int
 queued(PaTransport *t)
 {
     if (!t->write_blocked) {
-        if (t->queue.size <= t->high_water && flush_will_come(t)) {
+        if (flush_will_come(t) && may_wait(t)) {
             if (!t->in_callback && !t->flush_linked) {
                 flush_link(t);
             }
