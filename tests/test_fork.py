@@ -96,6 +96,44 @@ loop.close()
     assert lines[-2] == "child ended with 0"
 
 
+def test_a_callback_that_forks_goes_on_in_the_child(snippet, loop_name):
+    """With the parent's loop running, of which it may not watch anything new."""
+    if loop_name == "asyncio":
+        pytest.skip("asyncio does not notice; parent and child then share one epoll descriptor")
+    out = snippet(
+        IN_CHILD
+        + """
+loop = new_loop()
+listener = socket.create_server(("127.0.0.1", 0))
+address = listener.getsockname()
+def child():
+    before = os.listdir("/proc/self/fd")
+    for options in ({}, {"family": socket.AF_INET}):
+        try:
+            loop.create_connection(asyncio.Protocol, *address, **options).send(None)
+        except RuntimeError as exc:
+            print("forked child" in str(exc))
+    print(os.listdir("/proc/self/fd") == before)
+async def main():
+    in_child(child)
+    transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+    transport.abort()
+    await asyncio.sleep(0.001)
+    in_child(lambda: in_child(child))
+loop.run_until_complete(main())
+loop.close()
+listener.close()
+""",
+        options=QUIET,
+    )
+    assert out.split() == (
+        ["True"] * 3
+        + "child ended with 0".split()
+        + ["True"] * 3
+        + "child ended with 0".split() * 2
+    )
+
+
 def test_closing_the_parents_loop_in_the_child_harms_nobody(snippet):
     out = snippet(
         IN_CHILD

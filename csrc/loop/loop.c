@@ -58,7 +58,7 @@ close_uv(PaLoop *loop)
         return;
     }
     loop->uv_open = false;
-    if ((long)getpid() != loop->pid) {
+    if (pa_loop_is_forked(loop)) {
         pa_backend_fork(loop);
     }
     for (PaMember *member = loop->members; member != NULL; member = member->next) {
@@ -92,12 +92,11 @@ loop_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwar
     loop->sched.st = st;
     loop->sched.loop = (PyObject *)loop;
     loop->sched.run_ready = pa_loop_run_ready;
-    loop->pid = (long)getpid();
     loop->epoll_fd = loop->wakeup_fd = -1;
     loop->signal_fds[0] = loop->signal_fds[1] = -1;
     loop->batches_per_poll = 1;
-    if (pa_ring_init(&loop->sched.ring) < 0 || open_uv(loop) < 0 ||
-        pa_loop_find_overrides(loop) < 0) {
+    if (pa_ring_init(&loop->sched.ring) < 0 || pa_loop_note_process(loop) < 0 ||
+        open_uv(loop) < 0 || pa_loop_find_overrides(loop) < 0) {
         Py_DECREF(loop);
         return NULL;
     }

@@ -105,8 +105,9 @@ struct PaLoop {
     void (*flush)(PaLoop *loop);
     void *flush_head, *flush_tail;
 
-    char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
-    long pid;          // of the process that made the loop
+    char *read_buffer;  // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
+    long pid;           // of the process that made the loop
+    unsigned int forks; // count of that process, fork.c
 };
 
 /* ---- run.c */
@@ -138,10 +139,17 @@ pa_loop_poll_soon(PaLoop *loop)
 
 /* RuntimeError('Event loop is closed') and -1 when it is. */
 int pa_loop_check_closed(PaLoop *loop);
-/* RuntimeError and -1 in a forked child of the process that made the loop. */
-int pa_loop_check_fork(PaLoop *loop);
 
 PyObject *pa_loop_run_forever(PyObject *self, PyObject *ignored);
+
+/* ---- fork.c */
+
+/* Notes the process that makes the loop. 0, or -1 with OSError. */
+int pa_loop_note_process(PaLoop *loop);
+/* Whether this process is a forked child of that one. */
+bool pa_loop_is_forked(PaLoop *loop);
+/* The same as RuntimeError and -1; else 0. */
+int pa_loop_check_fork(PaLoop *loop);
 
 /* ---- clock.c */
 

@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <unistd.h>
 
 #define PATIENCE              4
 #define MAX_BATCHES           64
@@ -235,21 +234,6 @@ pa_loop_check_closed(PaLoop *loop)
         return -1;
     }
     return 0;
-}
-
-int
-pa_loop_check_fork(PaLoop *loop)
-{
-    long pid = (long)getpid();
-    if (pid == loop->pid) {
-        return 0;
-    }
-    PyErr_Format(
-        PyExc_RuntimeError,
-        "this event loop was made in process %ld and cannot be used in its forked child %ld: "
-        "make a new one there with pyasync.new_event_loop()",
-        loop->pid, pid);
-    return -1;
 }
 
 static int
