@@ -2,6 +2,7 @@
 #include "sched/timerheap.h"
 
 #define INITIAL_CAPACITY 32
+#define CHILDREN         4 // of an entry: they lie in two cache lines, and the heap is half as deep
 
 static inline bool
 earlier(const PaTimerEntry *a, const PaTimerEntry *b)
@@ -14,7 +15,7 @@ sift_up(PaTimerHeap *heap, size_t at)
 {
     PaTimerEntry moving = heap->entries[at];
     while (at > 0) {
-        size_t parent = (at - 1) / 2;
+        size_t parent = (at - 1) / CHILDREN;
         if (!earlier(&moving, &heap->entries[parent])) {
             break;
         }
@@ -24,18 +25,30 @@ sift_up(PaTimerHeap *heap, size_t at)
     heap->entries[at] = moving;
 }
 
+/* The earliest of an entry's children, of which `first` is the first. */
+static inline size_t
+earliest(const PaTimerHeap *heap, size_t first)
+{
+    size_t end = heap->count - first < CHILDREN ? heap->count : first + CHILDREN;
+    size_t found = first;
+    for (size_t child = first + 1; child < end; child++) {
+        if (earlier(&heap->entries[child], &heap->entries[found])) {
+            found = child;
+        }
+    }
+    return found;
+}
+
 static void
 sift_down(PaTimerHeap *heap, size_t at)
 {
     PaTimerEntry moving = heap->entries[at];
     for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= heap->count) {
+        size_t first = CHILDREN * at + 1;
+        if (first >= heap->count) {
             break;
         }
-        if (child + 1 < heap->count && earlier(&heap->entries[child + 1], &heap->entries[child])) {
-            child++;
-        }
+        size_t child = earliest(heap, first);
         if (!earlier(&heap->entries[child], &moving)) {
             break;
         }
@@ -97,7 +110,7 @@ pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, v
     }
     heap->count = kept;
     heap->cancelled = 0;
-    for (size_t i = kept / 2; i-- > 0;) {
+    for (size_t i = (kept + CHILDREN - 2) / CHILDREN; i-- > 0;) {
         sift_down(heap, i);
     }
     for (size_t i = 0; i < ndropped; i++) {

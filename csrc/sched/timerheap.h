@@ -1,4 +1,4 @@
-/* sched/timerheap.h: the binary heap of scheduled TimerHandles, keyed by (deadline, sequence).
+/* sched/timerheap.h: the heap of scheduled TimerHandles, keyed by (deadline, sequence).
  *
  * The deadline is the very double that the caller gave or got from loop.time(), so a timer is due
  * exactly when time() >= when: never early, whatever clock time() reads. Ties run in the order
