@@ -1,9 +1,11 @@
 """Timers and the clock: never early, order of ties, extreme delays, replaced clocks."""
 
 import asyncio
+import gc
 import math
 import random
 import time
+import weakref
 
 import pytest
 
@@ -268,9 +270,6 @@ def test_timers_survive_heavy_cancellation(loop):
 
 
 def test_timers_left_over_are_released_by_close(new_loop):
-    import gc
-    import weakref
-
     class Argument:
         pass
 
@@ -283,6 +282,73 @@ def test_timers_left_over_are_released_by_close(new_loop):
     loop.close()
     gc.collect()
     assert released() is None
+
+
+class Owner:
+    """Holds a timer that holds it."""
+
+    def __init__(self, loop, delay):
+        self.timer = loop.call_later(delay, self.call)
+
+    def call(self):
+        pass
+
+
+def owners(loop, delays):
+    """Weak references to the owners of timers that are made while the loop runs, which then stops
+    with the first delay over."""
+    found = []
+
+    async def make():
+        found.extend(Owner(loop, delay) for delay in delays)
+        gc.collect()
+        await asyncio.sleep(0.02)
+        gc.collect()
+
+    loop.run_until_complete(make())
+    return [weakref.ref(found.pop(0)) for _ in delays]
+
+
+def test_a_cycle_through_a_timer_is_collected_after_it_ran(loop):
+    ran, waits = owners(loop, [0, 1000])
+    gc.collect()
+    assert ran() is None and waits() is not None
+    waits().timer.cancel()
+    gc.collect()
+    assert waits() is None
+
+
+def test_a_cycle_through_a_timer_is_collected_when_the_loop_is_closed(new_loop):
+    loop = new_loop()
+    waits, also = owners(loop, [1000, 2000])
+    loop.close()
+    gc.collect()
+    assert waits() is None and also() is None
+
+
+@pytest.mark.filterwarnings("ignore:unclosed event loop:ResourceWarning")
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_a_cycle_through_a_timer_is_collected_with_a_loop_that_nobody_closed(new_loop):
+    dropped = type(new_loop())()
+    waits, also = owners(dropped, [1000, 2000])
+    gc.collect()
+    assert waits() is not None
+    asyncio.set_event_loop(None)
+    del dropped
+    gc.collect()
+    gc.collect()  # a finalizer of the first kept some of it
+    assert waits() is None and also() is None
+
+
+def test_timers_that_run_see_their_arguments_whatever_the_collector_does(loop):
+    seen = []
+    for i in range(200):
+        loop.call_soon(lambda i=i: loop.call_later(0.001, seen.append, [i]))
+    loop.call_soon(gc.collect)
+    loop.call_later(0, gc.collect)
+    loop.call_later(0.02, loop.stop)
+    loop.run_forever()
+    assert seen == [[i] for i in range(200)]
 
 
 def test_sleep_takes_at_least_its_delay(loop):

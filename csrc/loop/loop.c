@@ -129,6 +129,7 @@ release_scheduled(PaLoop *loop)
 {
     pa_ring_clear(&loop->sched.ring);
     pa_snapshot_drop(&loop->sched);
+    pa_timerheap_track(&loop->sched.timers);
     while (loop->sched.timers.count > 0) {
         PyObject *handle = pa_timerheap_pop_steal(&loop->sched.timers);
         pa_timer_handle_unscheduled(loop->sched.st, handle);

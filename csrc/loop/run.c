@@ -306,6 +306,7 @@ clean_up(PaLoop *loop)
     pa_state_trim(loop->sched.st);
     loop->stopping = false;
     loop->sched.thread_id = 0;
+    pa_timerheap_track(&loop->sched.timers);
     if (set_running_loop(loop, Py_None) < 0 || set_origin_tracking(loop, false) < 0) {
         pa_write_unraisable(self);
     }

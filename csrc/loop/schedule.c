@@ -213,7 +213,8 @@ schedule_at(PaLoop *loop, double when, PyObject *when_object, PyObject *const *a
     PaSched *sched = &loop->sched;
     PyObject *timer =
         pa_timer_handle_new(sched, when, when_object, args[0], args + 1, nargs - 1, context);
-    if (timer != NULL && pa_timerheap_push(&sched->timers, when, timer) < 0) {
+    if (timer != NULL &&
+        pa_timerheap_push(&sched->timers, when, timer, sched->thread_id != 0) < 0) {
         pa_timer_handle_unscheduled(sched->st, timer);
         Py_CLEAR(timer);
     }

@@ -148,9 +148,6 @@ pa_timer_handle_new(PaSched *sched, double when, PyObject *when_object, PyObject
         timer->scheduled = false;
         Py_CLEAR(self);
     }
-    if (self != NULL) {
-        PyObject_GC_Track(self); // it lives in the heap, where nobody looks into it
-    }
     return self;
 }
 

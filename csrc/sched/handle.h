@@ -31,9 +31,9 @@ typedef struct {
     bool scheduled;        // in the timer heap
 } PaTimerHandle;
 
-/* New handles. Those for the ring are not tracked by the collector yet (see ring.h); who keeps one
- * anywhere else tracks it with PyObject_GC_Track(). args are borrowed; context NULL or None means a copy of the current one. NULL with
- * an exception on error. */
+/* New handles, which the collector does not track yet (see ring.h, timerheap.h); who keeps one
+ * anywhere else tracks it with PyObject_GC_Track(). args are borrowed; context NULL or None means a
+ * copy of the current one. NULL with an exception on error. */
 PyObject *pa_handle_new(PaSched *sched, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                         PyObject *context);
 PyObject *pa_threadsafe_handle_new(PaSched *sched, PyObject *callback, PyObject *const *args,

@@ -65,16 +65,9 @@ pa_ring_traverse(PaRing *ring, visitproc visit, void *arg)
     size_t count = pa_ring_count(ring);
     for (size_t i = 0; i < count; i++) {
         PaEntry *entry = &ring->entries[(ring->head + i) & ring->mask];
-        PyObject *obj = pa_entry_object(entry);
-        if (Py_REFCNT(obj) == 1 && !PyObject_GC_IsTracked(obj)) {
-            /* nobody but the ring holds it: what it owns, the ring owns */
-            int err = Py_TYPE(obj)->tp_traverse(obj, visit, arg);
-            if (err != 0) {
-                return err;
-            }
-        }
-        else {
-            Py_VISIT(obj);
+        int err = pa_visit_held(pa_entry_object(entry), visit, arg);
+        if (err != 0) {
+            return err;
         }
         Py_VISIT(entry->arg);
     }

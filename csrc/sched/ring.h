@@ -63,6 +63,17 @@ pa_track_if_shared(PyObject *obj)
     }
 }
 
+/* Py_VISIT of a queue's object. One that nobody else holds and the collector does not track is looked
+ * into: what it owns, the queue owns. */
+static inline int
+pa_visit_held(PyObject *obj, visitproc visit, void *arg)
+{
+    if (Py_REFCNT(obj) == 1 && !PyObject_GC_IsTracked(obj)) {
+        return Py_TYPE(obj)->tp_traverse(obj, visit, arg);
+    }
+    return visit(obj, arg);
+}
+
 /* 0, or -1 with MemoryError. */
 int pa_ring_init(PaRing *ring);
 int pa_ring_grow(PaRing *ring);

@@ -1,5 +1,6 @@
 /* sched/timerheap.c: sift, pop and compaction of the timer heap. See timerheap.h. */
 #include "sched/timerheap.h"
+#include "sched/ring.h"
 
 #define INITIAL_CAPACITY 32
 #define CHILDREN         4 // of an entry: they lie in two cache lines, and the heap is half as deep
@@ -59,7 +60,7 @@ sift_down(PaTimerHeap *heap, size_t at)
 }
 
 int
-pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle)
+pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle, bool running)
 {
     if (heap->count == heap->capacity) {
         size_t wanted = heap->capacity == 0 ? INITIAL_CAPACITY : heap->capacity * 2;
@@ -74,7 +75,24 @@ pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle)
     heap->entries[heap->count] =
         (PaTimerEntry){.when = when, .sequence = heap->sequence++, .handle = Py_NewRef(handle)};
     sift_up(heap, heap->count++);
+    if (running) {
+        heap->has_untracked = true;
+    }
+    else {
+        PyObject_GC_Track(handle);
+    }
     return 0;
+}
+
+void
+pa_timerheap_track(PaTimerHeap *heap)
+{
+    for (size_t i = 0; heap->has_untracked && i < heap->count; i++) {
+        if (!PyObject_GC_IsTracked(heap->entries[i].handle)) {
+            PyObject_GC_Track(heap->entries[i].handle);
+        }
+    }
+    heap->has_untracked = false;
 }
 
 PyObject *
@@ -122,6 +140,7 @@ pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, v
 void
 pa_timerheap_free(PaTimerHeap *heap)
 {
+    pa_timerheap_track(heap);
     while (heap->count > 0) {
         Py_DECREF(heap->entries[--heap->count].handle);
     }
@@ -134,7 +153,10 @@ int
 pa_timerheap_traverse(PaTimerHeap *heap, visitproc visit, void *arg)
 {
     for (size_t i = 0; i < heap->count; i++) {
-        Py_VISIT(heap->entries[i].handle);
+        int err = pa_visit_held(heap->entries[i].handle, visit, arg);
+        if (err != 0) {
+            return err;
+        }
     }
     return 0;
 }
