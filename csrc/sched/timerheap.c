@@ -99,6 +99,9 @@ PyObject *
 pa_timerheap_pop_steal(PaTimerHeap *heap)
 {
     PyObject *handle = heap->entries[0].handle;
+    for (size_t child = 1; child <= CHILDREN && child < heap->count; child++) {
+        __builtin_prefetch(heap->entries[child].handle); /* one of them is the next */
+    }
     heap->entries[0] = heap->entries[--heap->count];
     if (heap->count > 1) {
         sift_down(heap, 0);
