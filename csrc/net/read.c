@@ -172,16 +172,6 @@ keep_freed_memory(PaState *st)
     }
 }
 
-/* What a read brought decides where the next one goes. */
-static void
-note_size(PaTransport *t, ssize_t received)
-{
-    t->reads_large = received >= LARGE_READ;
-    if (t->reads_large) {
-        keep_freed_memory(pa_transport_state(t));
-    }
-}
-
 /* Received into the bytes that the protocol gets. */
 static ReadOutcome
 read_bytes(PaTransport *t)
@@ -197,7 +187,7 @@ read_bytes(PaTransport *t)
         errno = code;
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
-    note_size(t, received);
+    t->reads_large = received >= LARGE_READ;
     if (_PyBytes_Resize(&data, received) < 0) {
         return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
     }
@@ -226,7 +216,7 @@ read_stream(PaTransport *t)
     if (received <= 0) {
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
-    note_size(t, received);
+    t->reads_large = received >= LARGE_READ;
     return received == PA_READ_BUFFER_SIZE ? READ_AGAIN : READ_DONE;
 }
 
@@ -243,7 +233,10 @@ read_data(PaTransport *t)
     if (received <= 0) {
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
-    note_size(t, received);
+    if (received >= LARGE_READ) {
+        keep_freed_memory(pa_transport_state(t));
+        t->reads_large = true;
+    }
     ReadOutcome delivered = deliver_copy(t, buffer, received);
     return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
 }
@@ -337,16 +330,16 @@ read_buffered(PaTransport *t)
 static ReadOutcome
 read_once(PaTransport *t)
 {
-    switch (t->kind) {
-    case PA_PROTOCOL_BUFFERED:
+    if (t->kind == PA_PROTOCOL_BUFFERED) {
         return read_buffered(t);
-    case PA_PROTOCOL_PLAIN:
-        return t->reads_large ? read_bytes(t) : read_data(t);
-    case PA_PROTOCOL_STREAM:
-        return t->reads_large ? read_stream(t) : read_data(t);
-    default:
-        return read_data(t);
     }
+    if (t->reads_large && t->kind == PA_PROTOCOL_PLAIN) {
+        return read_bytes(t);
+    }
+    if (t->reads_large && t->kind == PA_PROTOCOL_STREAM) {
+        return read_stream(t);
+    }
+    return read_data(t);
 }
 
 int

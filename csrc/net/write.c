@@ -184,7 +184,7 @@ pa_transport_flush(PaTransport *t)
     if (send_queue(t, NULL, NULL) < 0) {
         return write_failed(t);
     }
-    return pa_transport_maybe_pause(t);
+    return t->write_blocked ? pa_transport_maybe_pause(t) : 0;
 }
 
 /* ---- flow control */
