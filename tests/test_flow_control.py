@@ -450,3 +450,17 @@ def test_reading_twice_is_no_error_but_bad_arguments_are(same_as_asyncio):
         return found
 
     assert same_as_asyncio(body)[:2] == ["TypeError", "TypeError"]
+
+
+async def test_large_answers_to_many_connections_in_one_turn(loop):
+    """More than is held back in all, several times in a row: nothing is lost, nobody is paused."""
+    pairs = [await connected() for _ in range(30)]
+    for _ in range(4):
+        for i, (server_side, _, _) in enumerate(pairs):
+            server_side.transport.write(bytes([i]) * 200_000)
+        await until(lambda: all(len(client.data) % 200_000 == 0 for _, client, _ in pairs))
+    await until(lambda: all(len(client.data) == 800_000 for _, client, _ in pairs))
+    for i, (server_side, client, _) in enumerate(pairs):
+        assert bytes(client.data) == bytes([i]) * 800_000
+        assert server_side.transport.get_write_buffer_size() == 0
+        await closed(client, server_side)

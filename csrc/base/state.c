@@ -196,6 +196,16 @@ trim_to_usual(PaFreelist *list)
 }
 
 void
+pa_state_keep_freed_memory(PaState *st)
+{
+    if (!st->freed_memory_kept) {
+        st->freed_memory_kept = true;
+        void *volatile block = malloc((size_t)4 * 1024 * 1024);
+        free(block);
+    }
+}
+
+void
 pa_state_trim(PaState *st)
 {
     trim_freelists(st, trim_to_usual);

@@ -104,6 +104,7 @@ struct PaLoop {
      * waits. The list is its own (a borrowed chain of transports, oldest write first). */
     void (*flush)(PaLoop *loop);
     void *flush_head, *flush_tail;
+    size_t flush_size; // bytes of those that hold more than their high-water mark
 
     char *read_buffer;  // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
     long pid;           // of the process that made the loop

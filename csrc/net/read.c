@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 
 #define READS_PER_EVENT 4
-enum { LARGE_READ = 32 * 1024, KEPT_BLOCK = 4 * 1024 * 1024 }; // bytes
+enum { LARGE_READ = 32 * 1024 }; // bytes
 /* What a read came to: the rest of this file goes by it. */
 typedef enum { READ_DONE, READ_AGAIN, READ_EXIT = -1 } ReadOutcome;
 
@@ -159,19 +159,6 @@ deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
 
 /* ---- large reads */
 
-/* glibc returns a large block to the kernel as soon as it is freed, and the next one is mapped and
- * zeroed page by page. Freeing a block of this size once makes it keep up to twice as much
- * (mallopt(3), M_MMAP_THRESHOLD): less than what such a connection has in flight anyway. */
-static void
-keep_freed_memory(PaState *st)
-{
-    if (!st->freed_memory_kept) {
-        st->freed_memory_kept = true;
-        void *volatile block = malloc(KEPT_BLOCK);
-        free(block);
-    }
-}
-
 /* Received into the bytes that the protocol gets. */
 static ReadOutcome
 read_bytes(PaTransport *t)
@@ -234,7 +221,7 @@ read_data(PaTransport *t)
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
     if (received >= LARGE_READ) {
-        keep_freed_memory(pa_transport_state(t));
+        pa_state_keep_freed_memory(pa_transport_state(t));
         t->reads_large = true;
     }
     ReadOutcome delivered = deliver_copy(t, buffer, received);

@@ -16,8 +16,10 @@
 #include <linux/sockios.h> // SIOCOUTQ
 #endif
 
-/* Bytes above the high-water mark that may wait for the end of the batch. */
-#define MOST_DEFERRED ((size_t)256 * 1024)
+/* Bytes above the high-water mark that may wait for the end of the batch, and those of all transports
+ * that have such: memory that their program would otherwise have back sooner. */
+#define MOST_DEFERRED        ((size_t)256 * 1024)
+#define MOST_DEFERRED_IN_ALL ((size_t)4 * 1024 * 1024)
 
 #ifdef IOV_MAX
 #define CHUNKS_PER_CALL IOV_MAX
@@ -138,6 +140,7 @@ flush_all(PaLoop *loop)
         Py_DECREF(t);
     }
     loop->flush = NULL;
+    loop->flush_size = 0;
 }
 
 static void
@@ -277,11 +280,19 @@ may_wait(PaTransport *t)
     if (t->queue.size <= t->high_water + t->room) {
         return true;
     }
-    if (t->room > 0) {
+    PaLoop *loop = t->member.loop;
+    if (t->room > 0 || loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL) {
         return false;
     }
     t->room = socket_room(t);
-    return t->queue.size <= t->high_water + t->room;
+    if (t->queue.size > t->high_water + t->room) {
+        return false;
+    }
+    if (!t->in_callback) {
+        loop->flush_size += t->queue.size;
+    }
+    pa_state_keep_freed_memory(loop->sched.st); /* several large blocks will be freed at once */
+    return true;
 }
 
 /* After something was queued: now or later? */
