@@ -30,17 +30,19 @@ build_info(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     PaState *st = pa_state_of_module(module);
     return Py_BuildValue(
-        "{s:s, s:s, s:s, s:O, s:O, s:s, s:O}", "libuv", uv_version_string(), "libuv_headers",
+        "{s:s, s:s, s:s, s:O, s:O, s:s, s:O, s:O}", "libuv", uv_version_string(), "libuv_headers",
         Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(
             UV_VERSION_PATCH),
         "python_headers", PY_VERSION, "overlay", st->overlay ? Py_True : Py_False, "overlay_reason",
         st->overlay_reason ? st->overlay_reason : Py_None, "compile_flags", PA_BUILD_FLAGS,
-        "freelists", PA_FREELIST_ON ? Py_True : Py_False);
+        "freelists", PA_FREELIST_ON ? Py_True : Py_False, "inline_values",
+        st->inline_values ? Py_True : Py_False);
 }
 
 static PyMethodDef methods[] = {
     {"live_handles", live_handles, METH_NOARGS, live_handles_doc},
     {"_build_info", build_info, METH_NOARGS, build_info_doc},
+    {"_own_methods", pa_loop_own_methods, METH_O, pa_loop_own_methods_doc},
     {NULL, NULL, 0, NULL},
 };
 

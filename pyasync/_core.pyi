@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar, TypeVarTuple, final
 
 from typing_extensions import disjoint_base
 
+_LoopClass = TypeVar("_LoopClass", bound="Loop")
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Ts = TypeVarTuple("_Ts")
@@ -23,6 +24,7 @@ class Task(asyncio.Task[_T_co]): ...
 
 def live_handles() -> int: ...
 def _build_info() -> dict[str, Any]: ...
+def _own_methods(loop_class: type[_LoopClass], /) -> type[_LoopClass]: ...
 
 @disjoint_base
 class Loop:

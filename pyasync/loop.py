@@ -66,6 +66,7 @@ def _ignore_signal(number: int, frame: object) -> None:
     """The handler that makes Python write a signal's number to the wake-up descriptor."""
 
 
+@_core._own_methods
 class Loop(_core.Loop, SelectorEventLoop):
     """An asyncio event loop in C on libuv.
 

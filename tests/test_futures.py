@@ -200,6 +200,27 @@ def test_contexts_of_callbacks(loop):
     assert seen == ["mine", "at adding"]
 
 
+def test_wrong_arguments_of_methods(same_as_asyncio):
+    def body(loop):
+        done, cancelled = loop.create_future(), loop.create_future()
+        done.set_result(1)
+        cancelled.cancel()
+        unborn = type(done).__new__(type(done))
+        found = []
+        for future in (loop.create_future(), done, cancelled, unborn):
+            add = future.add_done_callback
+            found += [error_of(add), error_of(add, print, print), error_of(add, fn=print)]
+            found += [error_of(add, print, contxt=None), error_of(future.done, 1)]
+            found += [error_of(future.cancelled, 1), error_of(future.exception, 1)]
+            found += [future.done(), future.cancelled()]
+        found += [error_of(unborn.add_done_callback, print), error_of(unborn.exception)]
+        found += [error_of(cancelled.exception), error_of(unborn.result)]
+        return found
+
+    results = same_as_asyncio(body)
+    assert results[-4] == ("RuntimeError", "uninitialized Future object")
+
+
 def test_an_error_in_a_callback_is_reported_and_the_others_run(loop):
     found, seen = [], []
     loop.set_exception_handler(lambda loop, context: found.append(context))

@@ -12,6 +12,7 @@ import weakref
 import pytest
 
 import pyasync
+from pyasync import _core
 from tests.support import error_of, turn
 
 OVERLAY = pyasync.build_info()["task"] == "overlay"
@@ -52,6 +53,48 @@ def test_a_reused_task_knows_nothing_of_the_one_before(loop):
         assert task.cancelled() and task not in asyncio.all_tasks(loop)
         del task
         assert weak() is None
+
+
+def test_attributes_in_reused_memory(loop):
+    """None, a few, more than fit beside the object, and again none."""
+    for number in (0, 3, 0, 40, 0, 0, 1, 40, 40, 0):
+        for thing in (loop.create_future(), loop.create_task(asyncio.sleep(0))):
+            names = [f"note_{i}" for i in range(number)]
+            assert not any(hasattr(thing, name) for name in names)
+            for name in names:
+                setattr(thing, name, [name])
+            assert [getattr(thing, name) for name in names] == [[name] for name in names]
+            if number == 3:
+                for name in names:
+                    delattr(thing, name)
+            thing.cancel()
+        turn(loop, 2)
+        del thing
+
+
+@pytest.mark.skipif(not OVERLAY, reason="asyncio's own classes are in use")
+def test_methods_belong_to_the_class_of_the_object():
+    """What the interpreter's specialised calls ask for; a method of the base is a slower call."""
+    for owner in (pyasync.Future, pyasync.Task):
+        for name in ("result", "exception", "done", "cancelled", "add_done_callback"):
+            assert vars(owner)[name].__objclass__ is owner, name
+    for name in ("call_soon", "call_at", "create_task", "create_future", "time", "add_reader"):
+        assert vars(pyasync.Loop)[name].__objclass__ is pyasync.Loop, name
+
+
+@pytest.mark.skipif(not OVERLAY, reason="asyncio's own classes are in use")
+def test_the_attributes_of_a_dead_object_can_be_seen():
+    """Or reused memory would be barred from the interpreter's fast ways to methods."""
+    inline = asyncio.Future.__flags__ & 1 << 2 != 0  # Py_TPFLAGS_INLINE_VALUES
+    assert _core._build_info()["inline_values"] is (sys.version_info >= (3, 14) and inline)
+
+
+def test_methods_are_given_to_subclasses_only():
+    for bad in (5, int, asyncio.SelectorEventLoop):
+        assert error_of(_core._own_methods, bad) == (
+            "TypeError",
+            f"a subclass of _core.Loop is expected, not {bad!r}",
+        )
 
 
 def test_every_exception_that_nobody_retrieves_is_logged(loop, asyncio_log):

@@ -117,6 +117,8 @@ typedef struct PaState {
     bool overlay;
     PyObject *overlay_reason;
     uint64_t task_counter; // for "Task-N" names
+    /* Whether an instance has attributes can be seen (sched/layout.h). */
+    bool inline_values;
     /* Where asyncio's fields begin in a thread state (sched/threadslots.h), 0 when not known. */
     Py_ssize_t thread_slots_offset;
 

@@ -432,15 +432,41 @@ add_methods(PyTypeObject *type, PyMethodDef *methods)
     return 0;
 }
 
+static int
+add_methods_of_other_files(PyTypeObject *type)
+{
+    return add_methods(type, pa_loop_schedule_methods) < 0 ||
+                   add_methods(type, pa_loop_fdwatch_methods) < 0 ||
+                   add_methods(type, pa_loop_sock_methods) < 0
+               ? -1
+               : 0;
+}
+
+const char pa_loop_own_methods_doc[] = PyDoc_STR(
+    "_own_methods(loop_class, /)\n--\n\n"
+    "Returns the class, a subclass of _core.Loop that overrides none of its methods, after "
+    "putting\nthem into it. Raises TypeError for anything else.\n\n"
+    "The interpreter's specialised calls want a method's class to be the object's own.");
+
+PyObject *
+pa_loop_own_methods(PyObject *module, PyObject *type)
+{
+    PaState *st = pa_state_of_module(module);
+    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, st->loop_type)) {
+        return PyErr_Format(PyExc_TypeError, "a subclass of _core.Loop is expected, not %R", type);
+    }
+    if (add_methods((PyTypeObject *)type, own_methods) < 0 ||
+        add_methods_of_other_files((PyTypeObject *)type) < 0) {
+        return NULL;
+    }
+    return Py_NewRef(type);
+}
+
 int
 pa_loop_init_type(PyObject *module, PaState *st)
 {
     st->loop_type = pa_add_type(module, &spec, NULL);
-    if (st->loop_type == NULL || add_methods(st->loop_type, pa_loop_schedule_methods) < 0) {
-        return -1;
-    }
-    if (add_methods(st->loop_type, pa_loop_fdwatch_methods) < 0 ||
-        add_methods(st->loop_type, pa_loop_sock_methods) < 0) {
+    if (st->loop_type == NULL || add_methods_of_other_files(st->loop_type) < 0) {
         return -1;
     }
     return pa_socket_operation_init_type(module, st);

@@ -154,6 +154,10 @@ int pa_loop_check_fork(PaLoop *loop);
 
 /* ---- clock.c */
 
+/* The module's function _own_methods(). */
+PyObject *pa_loop_own_methods(PyObject *module, PyObject *type);
+extern const char pa_loop_own_methods_doc[];
+
 /* loop.time() in seconds. -1.0 with an exception when an overriding time() raises. */
 double pa_loop_time(PaLoop *loop);
 /* time.monotonic(), in seconds. */

@@ -165,35 +165,6 @@ pa_future_finish_cancelled(PaState *st, PaSched *sched, PaFuture *fut, PyObject 
     return schedule_callbacks(st, sched, fut);
 }
 
-/* Calls the base's method of that name, past any override. arg may be NULL. */
-static PyObject *
-call_base(PaState *st, PyObject *self, PyObject *name, PyObject *arg)
-{
-    PyObject *method = PyObject_GetAttr(st->asyncio.Future, name);
-    if (method == NULL) {
-        return NULL;
-    }
-    PyObject *result = PyObject_CallFunctionObjArgs(method, self, arg, NULL);
-    Py_DECREF(method);
-    return result;
-}
-
-static inline bool
-has_plain_result(PaFuture *fut)
-{
-    return fut->status == PA_FINISHED && fut->exception == NULL && fut->result != NULL;
-}
-
-PyObject *
-pa_future_result(PaState *st, PaFuture *fut)
-{
-    if (has_plain_result(fut)) {
-        fut->log_tb = 0;
-        return Py_NewRef(fut->result);
-    }
-    return call_base(st, (PyObject *)fut, st->names.result, NULL);
-}
-
 int
 pa_future_wake(PaState *st, PyObject *future)
 {
@@ -311,24 +282,6 @@ state_of_future(PaFuture *self)
     return self->sched != NULL ? self->sched->st : pa_state_of((PyObject *)self);
 }
 
-const char pa_future_result_doc[] =
-    PyDoc_STR("result($self, /)\n--\n\n"
-              "Returns the result, or raises the exception that was set.\n\n"
-              "Raises CancelledError when it was cancelled, InvalidStateError when it "
-              "is not done.\nasyncio.Future.result().");
-
-PyObject *
-pa_future_result_method(PyObject *op, PyObject *Py_UNUSED(ignored))
-{
-    PaFuture *self = (PaFuture *)op;
-    if (has_plain_result(self)) {
-        self->log_tb = 0;
-        return Py_NewRef(self->result);
-    }
-    PaState *st = pa_state_of(op);
-    return st == NULL ? NULL : call_base(st, op, st->names.result, NULL);
-}
-
 PyDoc_STRVAR(set_result_doc, "set_result($self, result, /)\n--\n\n"
                              "Completes the future with a result and schedules its callbacks.\n\n"
                              "Raises InvalidStateError when it is done already. "
@@ -361,7 +314,7 @@ future_set_exception(PyObject *op, PyObject *exc)
         return NULL;
     }
     if (!PyExceptionInstance_Check(exc) || PyErr_GivenExceptionMatches(exc, PyExc_StopIteration)) {
-        return call_base(st, op, st->names.set_exception, exc);
+        return pa_future_call_base(st, op, st->names.set_exception, exc);
     }
     if (check_pending(st, self) < 0 || pa_future_finish_exception(st, self->sched, self, exc) < 0) {
         return NULL;
@@ -407,7 +360,7 @@ future_cancel(PyObject *op, PyObject *const *args, Py_ssize_t nargs, PyObject *k
 }
 
 static PyMethodDef future_methods[] = {
-    {"result", pa_future_result_method, METH_NOARGS, pa_future_result_doc},
+    PA_FUTURE_SHARED_METHODS,
     {"set_result", future_set_result, METH_O, set_result_doc},
     {"set_exception", future_set_exception, METH_O, set_exception_doc},
     {"cancel", (PyCFunction)(void (*)(void))future_cancel, METH_FASTCALL | METH_KEYWORDS,
@@ -474,20 +427,38 @@ pa_future_clear_fields(PaFuture *fut)
     Py_CLEAR(fut->awaited_by);
     fut->awaited_by_is_set = 0;
 #endif
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject_ClearManagedDict((PyObject *)fut);
-#else
-    Py_CLEAR(fut->dict);
-#endif
     Py_CLEAR(fut->loop);
+}
+
+void
+pa_future_clear_attributes(PyObject *op, PaState *st)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    if (st != NULL && st->inline_values && pa_has_no_attributes(op)) {
+        return;
+    }
+#else
+    (void)st;
+#endif
+#if PY_VERSION_HEX >= 0x030d0000
+    PyObject_ClearManagedDict(op);
+#else
+    Py_CLEAR(((PaFuture *)op)->dict);
+#endif
+}
+
+static void
+clear_fields(PaFuture *self)
+{
+    self->sched = NULL;
+    pa_future_clear_fields(self);
 }
 
 static int
 future_clear(PyObject *op)
 {
-    PaFuture *self = (PaFuture *)op;
-    self->sched = NULL;
-    pa_future_clear_fields(self);
+    clear_fields((PaFuture *)op);
+    pa_future_clear_attributes(op, NULL);
     return 0;
 }
 
@@ -502,8 +473,9 @@ future_dealloc(PyObject *op)
     }
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
-    future_clear(op);
     PaState *st = exact ? pa_state_if_alive(type) : NULL;
+    clear_fields((PaFuture *)op);
+    pa_future_clear_attributes(op, st);
     pa_future_free(op, st == NULL ? NULL : &st->future_freelist);
 }
 

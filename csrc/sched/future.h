@@ -34,9 +34,30 @@ PyObject *pa_future_result(PaState *st, PaFuture *fut);
 /* Appends to the callbacks of a pending future. 0 or -1. */
 int pa_future_append_callback(PaFuture *fut, PyObject *callback, PyObject *context);
 
-/* The method result(), for the tables of both types. */
+/* Calls the base's method of that name, past any override. arg may be NULL. */
+PyObject *pa_future_call_base(PaState *st, PyObject *self, PyObject *name, PyObject *arg);
+
+/* The methods in the tables of both types (futureshared.c). */
 PyObject *pa_future_result_method(PyObject *self, PyObject *ignored);
-extern const char pa_future_result_doc[];
+PyObject *pa_future_done_method(PyObject *self, PyObject *ignored);
+PyObject *pa_future_cancelled_method(PyObject *self, PyObject *ignored);
+PyObject *pa_future_exception_method(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                     PyObject *kwnames);
+PyObject *pa_future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                      PyObject *kwnames);
+extern const char pa_future_result_doc[], pa_future_exception_doc[], pa_future_done_doc[],
+    pa_future_cancelled_doc[], pa_future_add_done_callback_doc[];
+
+/* clang-format off */
+#define PA_FUTURE_SHARED_METHODS                                                                   \
+    {"result", pa_future_result_method, METH_NOARGS, pa_future_result_doc},                        \
+    {"exception", (PyCFunction)(void (*)(void))pa_future_exception_method,                         \
+     METH_FASTCALL | METH_KEYWORDS, pa_future_exception_doc},                                      \
+    {"done", pa_future_done_method, METH_NOARGS, pa_future_done_doc},                              \
+    {"cancelled", pa_future_cancelled_method, METH_NOARGS, pa_future_cancelled_doc},               \
+    {"add_done_callback", (PyCFunction)(void (*)(void))pa_future_add_done_callback,                \
+     METH_FASTCALL | METH_KEYWORDS, pa_future_add_done_callback_doc}
+/* clang-format on */
 
 /* What the slots of Future and Task share. `own` is the tp_traverse of the type that asks. */
 PyObject *pa_future_alloc(PaFreelist *freelist, PyTypeObject *type);
@@ -45,6 +66,10 @@ PyObject *pa_future_alloc(PaFreelist *freelist, PyTypeObject *type);
 void pa_future_free(PyObject *op, PaFreelist *freelist);
 int pa_future_traverse_base(PyObject *op, traverseproc own, visitproc visit, void *arg);
 void pa_future_clear_fields(PaFuture *fut);
+/* Drops the attributes that Python code set. Of an object that has none nothing is touched where st
+ * tells that this can be seen: clearing would bar the interpreter's fast ways to the methods of the
+ * next object in that memory. st may be NULL. */
+void pa_future_clear_attributes(PyObject *op, PaState *st);
 PyObject *pa_future_iter(PyObject *self);
 
 /* Create the types in the state. 0 or -1. */

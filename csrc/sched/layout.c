@@ -149,6 +149,42 @@ probe_pending_future(Probe *probe)
     return 0;
 }
 
+#if PY_VERSION_HEX >= 0x030e0000
+
+/* Whether attributes can be seen is no field of asyncio's: where it fails the rest is still used. */
+static int
+probe_attributes(PaState *st, Probe *probe)
+{
+    PyObject *future = probe->future;
+    if (!PyType_HasFeature(Py_TYPE(future), Py_TPFLAGS_INLINE_VALUES)) {
+        return 0;
+    }
+    PaInlineValues *values = (PaInlineValues *)((char *)future + Py_TYPE(future)->tp_basicsize);
+    bool seen = values->embedded == 1 && values->capacity > 0 && pa_has_no_attributes(future);
+    if (PyObject_SetAttrString(future, "probe", probe->marker) < 0) {
+        return -1;
+    }
+    seen = seen && !pa_has_no_attributes(future) && values->valid && values->used == 1;
+    if (PyObject_DelAttrString(future, "probe") < 0) {
+        return -1;
+    }
+    seen = seen && pa_has_no_attributes(future);
+    PyObject_ClearManagedDict(future);
+    st->inline_values = seen && !pa_has_no_attributes(future) && !values->valid;
+    return 0;
+}
+
+#else
+
+static int
+probe_attributes(PaState *st, Probe *probe)
+{
+    (void)st, (void)probe;
+    return 0;
+}
+
+#endif
+
 static int
 probe_done_futures(PaState *st, Probe *probe)
 {
@@ -244,7 +280,8 @@ probe_all(PaState *st, Probe *probe)
         return -1;
     }
     if (probe_pending_future(probe) < 0 || probe_awaited_by(st, probe) < 0 ||
-        probe_done_futures(st, probe) < 0 || probe_task(probe) < 0) {
+        probe_done_futures(st, probe) < 0 || probe_task(probe) < 0 ||
+        probe_attributes(st, probe) < 0) {
         return -1;
     }
     return 0;

@@ -201,16 +201,22 @@ task_traverse(PyObject *op, visitproc visit, void *arg)
     return pa_future_traverse_base(op, task_traverse, visit, arg);
 }
 
-static int
-task_clear(PyObject *op)
+static void
+clear_fields(PaTask *self)
 {
-    PaTask *self = (PaTask *)op;
     self->sched = NULL;
     pa_future_clear_fields((PaFuture *)self);
     Py_CLEAR(self->context);
     Py_CLEAR(self->coro);
     Py_CLEAR(self->name);
     Py_CLEAR(self->waiter);
+}
+
+static int
+task_clear(PyObject *op)
+{
+    clear_fields((PaTask *)op);
+    pa_future_clear_attributes(op, NULL);
     return 0;
 }
 
@@ -233,8 +239,9 @@ task_dealloc(PyObject *op)
     pa_task_unregister(self);
     PyObject_GC_UnTrack(op);
     PyObject_ClearWeakRefs(op);
-    task_clear(op);
     PaState *st = exact ? pa_state_if_alive(type) : NULL;
+    clear_fields(self);
+    pa_future_clear_attributes(op, st);
     pa_future_free(op, st == NULL ? NULL : &st->task_freelist);
 }
 
@@ -253,7 +260,7 @@ PyDoc_STRVAR(task_doc, TASK_SIGNATURE
              "coroutine.");
 
 static PyMethodDef task_methods[] = {
-    {"result", pa_future_result_method, METH_NOARGS, pa_future_result_doc},
+    PA_FUTURE_SHARED_METHODS,
     {NULL, NULL, 0, NULL},
 };
 
