@@ -47,6 +47,7 @@ typedef struct {
 typedef struct {
     int fd;             /* -1 once closed */
     struct ssl_st *tls; /* owned, or NULL */
+    size_t held;        /* bytes that TLS has encrypted and the socket did not take all of */
     uint32_t index;
     uint32_t sequence;
     uint32_t interest;   /* epoll events currently asked for */
