@@ -54,7 +54,7 @@ pa_poll_open(PaPoll *poll, PaLoop *loop, int fd, PaPollCallback on_ready)
     poll->on_ready = on_ready;
     poll->on_closed = NULL;
     poll->fd = fd;
-    poll->events = poll->fired = 0;
+    poll->events = poll->fired = poll->refusal = 0;
     poll->changed = poll->oneshot = false;
     if (pa_backend_prepare(poll) < 0) {
         return -1;
@@ -131,8 +131,10 @@ static void
 flush_change(PaPoll *poll)
 {
     forget_change(poll);
-    if (pa_backend_arm(poll) != 0) {
+    int err = pa_backend_arm(poll);
+    if (err != 0) {
         poll->events = 0;
+        poll->refusal = (short)err;
         poll->on_ready(poll, PA_POLL_GONE);
     }
 }

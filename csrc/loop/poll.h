@@ -1,9 +1,10 @@
 /* loop/poll.h: PaPoll, readiness of one file descriptor.
  *
  * What to watch for is noted (pa_poll_watch) and told to the kernel just before the poll, all changes
- * of a turn at once; a descriptor that the kernel refuses then was closed behind our back, and its
- * owner is told by a callback with PA_POLL_GONE. add_reader() and the like, which have to raise, tell
- * the kernel at once (pa_poll_watch_now). The kernel's side is in backend.h.
+ * of a turn at once; when the kernel refuses a descriptor then, because it was closed behind our back
+ * or there is no memory or watch left for it, its owner is told by a callback with PA_POLL_GONE.
+ * add_reader() and the like, which have to raise, tell the kernel at once (pa_poll_watch_now). The
+ * kernel's side is in backend.h.
  *
  * A transport or listener does not act inside the poll: it takes its place in the ready ring
  * (pa_poll_queue), behind what was ready before and ahead of due timers, as asyncio's reader and
@@ -19,7 +20,7 @@
 #define PA_EPOLL
 #endif
 
-#define PA_POLL_GONE (1 << 8) // the descriptor was closed behind our back
+#define PA_POLL_GONE (1 << 8) // the kernel will not watch the descriptor: poll->refusal
 
 /* events: UV_READABLE | UV_WRITABLE; both after an error condition, so that the owner's system
  * call finds the errno; or PA_POLL_GONE alone. Called with the GIL, from the poll. May do
@@ -36,11 +37,12 @@ struct PaPoll {
     PaPollClosed on_closed;
     PaPoll *next_changed, *previous_changed; // next_changed links closed ones, too
     int fd;
-    short events; // to be watched
-    short fired;  // of these, what its owner in the ready ring has still to act on
-    bool changed; // events, since the kernel was told
-    bool oneshot; // the kernel stops watching with the first event (for socket operations, which
-                  // come again and again: set before the first watch)
+    short events;  // to be watched
+    short fired;   // of these, what its owner in the ready ring has still to act on
+    short refusal; // errno of PA_POLL_GONE: EBADF when the descriptor was closed behind our back
+    bool changed;  // events, since the kernel was told
+    bool oneshot;  // the kernel stops watching with the first event (for socket operations, which
+                   // come again and again: set before the first watch)
 };
 
 /* 0, or -1 with OSError. Leaves the blocking mode of fd as it was. */

@@ -138,17 +138,18 @@ fail(Connecting *self, PyObject *future, int code)
     return result == NULL ? -1 : 0;
 }
 
-/* The descriptor is writable: the attempt has ended. */
+/* The descriptor is writable, the attempt has ended; or nobody will tell when it does. */
 static void
 connect_ended(PaMember *member)
 {
     Connecting *self = (Connecting *)member;
-    if (pa_poll_take(&self->poll) == 0) {
+    int events = pa_poll_take(&self->poll);
+    if (events == 0) {
         return; /* abandoned since */
     }
-    int code = 0;
+    int code = events & PA_POLL_GONE ? self->poll.refusal : 0;
     socklen_t length = sizeof(code);
-    if (getsockopt(self->fd, SOL_SOCKET, SO_ERROR, &code, &length) < 0) {
+    if (code == 0 && getsockopt(self->fd, SOL_SOCKET, SO_ERROR, &code, &length) < 0) {
         code = errno;
     }
     stop_watching(self, code == 0);

@@ -316,7 +316,10 @@ start(PaListener *self)
     self->open = true;
     self->member.kind = &listener_kind;
     pa_loop_link(loop, &self->member);
-    pa_poll_watch(&self->poll, UV_READABLE);
+    if (pa_poll_watch_now(&self->poll, UV_READABLE) < 0) {
+        loop_closing(&self->member);
+        return -1;
+    }
     return 0;
 }
 
@@ -403,8 +406,8 @@ static PyObject *
 listener_start_reading(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     PaListener *self = (PaListener *)op;
-    if (self->open) {
-        pa_poll_watch(&self->poll, UV_READABLE);
+    if (self->open && pa_poll_watch_now(&self->poll, UV_READABLE) < 0) {
+        return NULL;
     }
     Py_RETURN_NONE;
 }

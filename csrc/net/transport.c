@@ -7,6 +7,7 @@
 #include "net/transport.h"
 #include "sched/handle.h"
 
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <unistd.h>
 
@@ -111,6 +112,15 @@ on_ready(PaPoll *poll, int events)
     pa_poll_queue(poll, &t->member, events);
 }
 
+/* Nobody will tell when the socket has data or takes more: the connection ends with that error. */
+static int
+not_watched(PaTransport *t)
+{
+    errno = t->poll.refusal;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return pa_transport_failed(t, "Fatal error: the socket cannot be watched");
+}
+
 static void
 transport_ready(PaMember *member)
 {
@@ -119,11 +129,17 @@ transport_ready(PaMember *member)
     if (events == 0) {
         return; /* paused or closed since */
     }
-    if (events & PA_POLL_GONE) {
-        events = UV_READABLE | UV_WRITABLE; /* the system calls will say EBADF */
-    }
     PaLoop *loop = member->loop;
-    int result = loop->sched.debug ? dispatch_by_handle(t, events) : dispatch_in_context(t, events);
+    int result;
+    if ((events & PA_POLL_GONE) && t->poll.refusal != EBADF) {
+        result = not_watched(t);
+    }
+    else {
+        if (events & PA_POLL_GONE) {
+            events = UV_READABLE | UV_WRITABLE; /* the system calls will say EBADF */
+        }
+        result = loop->sched.debug ? dispatch_by_handle(t, events) : dispatch_in_context(t, events);
+    }
     if (result < 0) {
         pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
     }
