@@ -37,6 +37,8 @@ def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
     """
     if name == C_SERVER:
         return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
+    if name == BARE_SERVER and style == "tls-accept":
+        return [str(C_PROGRAMS / "handshake_server"), certificate_folder().name]
     if name == BARE_SERVER:
         flags = {"udp": ["--udp"], "accept": ["--accept"]}.get(style, [])
         return [str(C_PROGRAMS / "bare_server"), *flags, *([f"--unix={path}"] if path else [])]

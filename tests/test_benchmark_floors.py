@@ -176,11 +176,22 @@ def test_the_bare_server_carries_every_byte(
     command = [programs / "bare_server", *server_options]
     if kind == "unix":
         command.append(f"--unix={tmp_path / 'echo'}")
+    check_load(programs, command, kind, [f"--size={size}", *load_options])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
+def test_the_handshake_server_shakes_hands(programs: Path):
+    command = [programs / "handshake_server", certificate_folder().name]
+    check_load(programs, command, "tcp", ["--size=1", "--tls", "--accept"])
+
+
+def check_load(programs: Path, command: list[Any], kind: str, options: list[str]) -> None:
+    """Runs the server under a short load, which must see no error."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip()
-        load = [programs / "load", f"--{kind}={address}", f"--size={size}", "--connections=3"]
-        load += ["--warmup=0.05", "--seconds=0.2", *load_options]
+        load = [programs / "load", f"--{kind}={address}", "--connections=3", *options]
+        load += ["--warmup=0.05", "--seconds=0.2"]
         done = subprocess.run(load, stdout=subprocess.PIPE, timeout=30)
         server.terminate()
     assert done.returncode == 0, done.stdout
