@@ -1,6 +1,7 @@
 """Timers and the clock: never early, order of ties, extreme delays, replaced clocks."""
 
 import asyncio
+import contextvars
 import gc
 import math
 import random
@@ -68,6 +69,58 @@ def test_distinct_times_less_than_a_millisecond_apart_keep_their_order(loop):
     loop.call_at(base + 0.001, loop.stop)
     loop.run_forever()
     assert seen == [100, 300, 500, 700, 900]
+
+
+@pytest.mark.parametrize("later", [0, 4_000, 400_000])
+def test_many_that_are_due_at_once_run_in_order(loop_name, loop, later):
+    """Random deadlines with ties, a third of them cancelled, among others that are not due."""
+    chance = random.Random(later)
+    seen, expected = [], []
+    begin = loop.time()
+    handles = [loop.call_at(begin + 60 + chance.random(), int) for _ in range(later)]
+    for number in range(6_000):
+        when = begin + chance.randrange(20) / 1000
+        handle = loop.call_at(when, seen.append, (when, number))
+        if chance.random() < 1 / 3:
+            handle.cancel()
+        else:
+            expected.append((when, number))
+    time.sleep(max(0, begin + 0.03 - loop.time()))
+    turn(loop)
+    if loop_name == "asyncio":  # its order of ties is that of a heap
+        assert [when for when, _ in seen] == sorted(when for when, _ in expected)
+        seen.sort()
+    assert seen == sorted(expected)
+    for handle in handles:
+        handle.cancel()
+
+
+def test_values_that_die_with_many_cancelled_timers_schedule_others(loop):
+    """Releasing a cancelled timer releases its context, whose values may do anything."""
+    variable = contextvars.ContextVar("variable")
+    seen = []
+
+    class Evil:
+        def __init__(self, number):
+            self.number = number
+
+        def __del__(self):
+            loop.call_at(begin, seen.append, self.number)
+
+    begin = loop.time()
+    for number in range(2_000):
+        context = contextvars.Context()
+        context.run(variable.set, Evil(number))
+        handle = loop.call_at(begin + (number % 7) / 10_000, seen.append, None, context=context)
+        if number % 2:
+            handle.cancel()
+    del context, handle
+    time.sleep(0.002)
+    turn(loop, 4)
+    gc.collect()
+    turn(loop, 4)
+    assert seen.count(None) == 1_000
+    assert sorted(number for number in seen if number is not None) == list(range(2_000))
 
 
 def test_two_equal_timers_run_in_the_order_of_scheduling(loop):

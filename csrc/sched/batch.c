@@ -8,6 +8,9 @@
 #include "sched/sched.h"
 #include "sched/task.h"
 
+#define MANY_TIMERS 256 // popped in one turn, or a 256th of the heap: then the others at once
+#define PREFETCHED  8   // handles ahead
+
 bool
 pa_sched_is_exit_raised(void)
 {
@@ -30,25 +33,77 @@ pa_sched_timer_cancelled(PaSched *sched)
     }
 }
 
+/* The earliest timer. 0 or -1. */
+static int
+queue_timer(PaSched *sched)
+{
+    PyObject *handle = pa_timerheap_pop_steal(&sched->timers);
+    int err = 0;
+    pa_timer_handle_unscheduled(sched->st, handle);
+    if (pa_handle_is_cancelled(sched->st, handle)) {
+        sched->timers.cancelled--;
+    }
+    else {
+        err = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
+    }
+    Py_DECREF(handle);
+    return err;
+}
+
+/* All that is due, if that is much. 0, or -1 with the rest in the heap again. */
+static int
+queue_many_timers(PaSched *sched, double now)
+{
+    PaTimerHeap *heap = &sched->timers;
+    PaTimerEntry *due;
+    size_t count = pa_timerheap_take_due_steal(heap, now, &due), dropped = 0;
+    int err = 0;
+    for (size_t i = 0; i < count; i++) {
+        PyObject *handle = due[i].handle;
+        if (i + PREFETCHED < count) {
+            __builtin_prefetch(due[i + PREFETCHED].handle);
+        }
+        if (pa_handle_is_cancelled(sched->st, handle)) {
+            heap->cancelled--;
+            due[dropped++].handle = handle;
+        }
+        else if (pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL) < 0) {
+            pa_timerheap_put_back(heap, due + i, count - i);
+            err = -1;
+            break;
+        }
+        else {
+            Py_DECREF(handle); /* the ring's is left */
+        }
+        pa_timer_handle_unscheduled(sched->st, handle);
+    }
+    /* Releasing can run Python code, so it comes last. */
+    for (size_t i = 0; i < dropped; i++) {
+        Py_DECREF(due[i].handle);
+    }
+    PyMem_Free(due);
+    return err;
+}
+
 int
 pa_sched_take_due_timers(PaSched *sched, double now)
 {
     PaTimerHeap *heap = &sched->timers;
+    size_t popped = 0;
     while (heap->count > 0) {
         bool cancelled = pa_handle_is_cancelled(sched->st, heap->entries[0].handle);
         if (!cancelled && heap->entries[0].when > now) {
             break;
         }
-        PyObject *handle = pa_timerheap_pop_steal(heap);
-        pa_timer_handle_unscheduled(sched->st, handle);
-        int err = 0;
-        if (cancelled) {
-            heap->cancelled--;
+        int err;
+        if (popped >= MANY_TIMERS && popped >= heap->count / MANY_TIMERS) {
+            popped = 0; /* and on one by one, if none could be taken at once */
+            err = queue_many_timers(sched, now);
         }
         else {
-            err = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
+            popped++;
+            err = queue_timer(sched);
         }
-        Py_DECREF(handle);
         if (err < 0) {
             return -1;
         }

@@ -2,7 +2,10 @@
 #include "sched/timerheap.h"
 #include "sched/ring.h"
 
+#include <string.h>
+
 #define INITIAL_CAPACITY 32
+#define GOOD_PART        16 // one in so many
 #define CHILDREN         4 // of an entry: they lie in two cache lines, and the heap is half as deep
 
 static inline bool
@@ -109,6 +112,83 @@ pa_timerheap_pop_steal(PaTimerHeap *heap)
     return handle;
 }
 
+/* ---- many at once */
+
+/* Puts two sorted neighbours, entries[begin..middle) and [middle..end), together in `merged`. */
+static void
+merge(const PaTimerEntry *entries, PaTimerEntry *merged, size_t begin, size_t middle, size_t end)
+{
+    size_t left = begin, right = middle;
+    for (size_t at = begin; at < end; at++) {
+        bool from_right =
+            left == middle || (right < end && earlier(&entries[right], &entries[left]));
+        merged[at] = entries[from_right ? right++ : left++];
+    }
+}
+
+/* Merge sort: one pass after the other over the memory, whatever its size. */
+static void
+sort(PaTimerEntry *entries, PaTimerEntry *scratch, size_t count)
+{
+    PaTimerEntry *from = entries, *to = scratch;
+    for (size_t width = 1; width < count; width *= 2) {
+        for (size_t begin = 0; begin < count; begin += 2 * width) {
+            size_t middle = count - begin < width ? count : begin + width;
+            size_t end = count - middle < width ? count : middle + width;
+            merge(from, to, begin, middle, end);
+        }
+        PaTimerEntry *other = from;
+        from = to;
+        to = other;
+    }
+    if (from != entries) {
+        memcpy(entries, from, count * sizeof(PaTimerEntry));
+    }
+}
+
+static void
+heapify(PaTimerHeap *heap)
+{
+    for (size_t i = (heap->count + CHILDREN - 2) / CHILDREN; i-- > 0;) {
+        sift_down(heap, i);
+    }
+}
+
+size_t
+pa_timerheap_take_due_steal(PaTimerHeap *heap, double now, PaTimerEntry **due)
+{
+    size_t total = heap->count, taken = 0, kept = 0;
+    for (size_t i = 0; i < total; i++) {
+        taken += heap->entries[i].when <= now;
+    }
+    *due = NULL;
+    if (taken < total / GOOD_PART || taken > PY_SSIZE_T_MAX / (2 * sizeof(PaTimerEntry))) {
+        return 0;
+    }
+    *due = PyMem_Malloc(2 * taken * sizeof(PaTimerEntry));
+    if (*due == NULL) {
+        return 0;
+    }
+    taken = 0;
+    for (size_t i = 0; i < total; i++) {
+        PaTimerEntry entry = heap->entries[i];
+        *(entry.when <= now ? &(*due)[taken++] : &heap->entries[kept++]) = entry;
+    }
+    heap->count = kept;
+    heapify(heap);
+    sort(*due, *due + taken, taken);
+    return taken;
+}
+
+void
+pa_timerheap_put_back(PaTimerHeap *heap, const PaTimerEntry *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        heap->entries[heap->count] = entries[i];
+        sift_up(heap, heap->count++);
+    }
+}
+
 void
 pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, void *arg),
                      void *arg)
@@ -131,9 +211,7 @@ pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, v
     }
     heap->count = kept;
     heap->cancelled = 0;
-    for (size_t i = (kept + CHILDREN - 2) / CHILDREN; i-- > 0;) {
-        sift_down(heap, i);
-    }
+    heapify(heap);
     for (size_t i = 0; i < ndropped; i++) {
         Py_DECREF(dropped[i]);
     }

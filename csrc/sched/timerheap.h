@@ -37,6 +37,13 @@ int pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle, bool run
 void pa_timerheap_track(PaTimerHeap *heap);
 /* The handle with the earliest deadline; its reference becomes the caller's. Not when empty. */
 PyObject *pa_timerheap_pop_steal(PaTimerHeap *heap);
+/* Takes out what is due at `now` when that is a good part of the heap: sorting it costs less than
+ * popping one after the other, each past entries that have left the cache. *due is an array in order
+ * of deadline, whose memory (PyMem_Free) and references become the caller's. Their number; 0 when they
+ * are few, or memory is short. */
+size_t pa_timerheap_take_due_steal(PaTimerHeap *heap, double now, PaTimerEntry **due);
+/* Puts back what was taken. */
+void pa_timerheap_put_back(PaTimerHeap *heap, const PaTimerEntry *entries, size_t count);
 /* Drops the entries for which is_cancelled() says so. */
 void pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, void *arg),
                           void *arg);
