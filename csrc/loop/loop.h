@@ -152,11 +152,11 @@ bool pa_loop_is_forked(PaLoop *loop);
 /* The same as RuntimeError and -1; else 0. */
 int pa_loop_check_fork(PaLoop *loop);
 
-/* ---- clock.c */
-
 /* The module's function _own_methods(). */
 PyObject *pa_loop_own_methods(PyObject *module, PyObject *type);
 extern const char pa_loop_own_methods_doc[];
+
+/* ---- clock.c */
 
 /* loop.time() in seconds. -1.0 with an exception when an overriding time() raises. */
 double pa_loop_time(PaLoop *loop);

@@ -273,7 +273,8 @@ socket_room(const PaTransport *t)
 
 /* Whether the queue cannot stay above the high-water mark when it is sent: then the protocol does not
  * notice if that is later. Large answers that leave one after the other cost less than each behind
- * its handler, because their receiver stays awake. */
+ * its handler, because their receiver stays awake. What a callback of the protocol writes leaves when
+ * it returns anyway. */
 static bool
 may_wait(PaTransport *t)
 {
@@ -281,16 +282,14 @@ may_wait(PaTransport *t)
         return true;
     }
     PaLoop *loop = t->member.loop;
-    if (t->room > 0 || loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL) {
+    if (t->in_callback || t->room > 0 || loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL) {
         return false;
     }
     t->room = socket_room(t);
     if (t->queue.size > t->high_water + t->room) {
         return false;
     }
-    if (!t->in_callback) {
-        loop->flush_size += t->queue.size;
-    }
+    loop->flush_size += t->queue.size;
     pa_state_keep_freed_memory(loop->sched.st); /* several large blocks will be freed at once */
     return true;
 }
