@@ -761,6 +761,7 @@ class Datagrams(asyncio.DatagramProtocol):
 
     def datagram_received(self, data, address):
         self.received += 1
+        self.sender = address
         if data == b"fail":
             raise Refused
 
@@ -782,6 +783,7 @@ async def datagrams():
         server.resume_reading()
         while receiver.received < 6:
             await asyncio.sleep(0.001)
+        server.sendto(b"answer", receiver.sender)
         server.sendto(b"bad port", (HOST, 70000) if _ == REPEAT - 1 else address)
     client.abort()
     server.close()

@@ -7,6 +7,8 @@
 
 #include "sched/sched.h" // first: Python.h decides which system interfaces are declared
 
+#include "base/addrbook.h"
+
 #include <uv.h>
 
 typedef struct PaLoop PaLoop;
@@ -106,9 +108,10 @@ struct PaLoop {
     void *flush_head, *flush_tail;
     size_t flush_size; // bytes of those that hold more than their high-water mark
 
-    char *read_buffer;  // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
-    long pid;           // of the process that made the loop
-    unsigned int forks; // count of that process, fork.c
+    char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
+    PaAddrBook *addresses; // of datagrams' senders, NULL until one was heard
+    long pid;              // of the process that made the loop
+    unsigned int forks;    // count of that process, fork.c
 };
 
 /* ---- run.c */

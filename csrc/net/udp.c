@@ -15,8 +15,8 @@
 /* Received by one system call, each into a slot of the loop's read buffer. */
 #define BATCH     4
 #define SLOT_SIZE (PA_READ_BUFFER_SIZE / BATCH)
-/* So that one busy socket cannot starve the others. */
-#define BATCHES_PER_EVENT 4
+/* So that one busy socket cannot starve the others: as many datagrams as libuv takes. */
+#define BATCHES_PER_EVENT 8
 
 /* What a queued datagram counts for beside its bytes. */
 #define HEADER_SIZE ((size_t)(PY_VERSION_HEX >= 0x030d0000 ? 8 : 0))
@@ -30,6 +30,7 @@ typedef struct {
     PaTransport t;     // first
     PyObject *address; // owned or NULL: of remote_addr=, the only one that sendto() takes
     bool known_family; // addresses in C, else through the socket object
+    int8_t connected;  // is_connected(), -1 while nobody has asked
     uint8_t slots;     // datagrams that one receive() may bring
     uint8_t held_first, held_count;
     Received held[BATCH];
@@ -175,9 +176,10 @@ fill_by_socket(PaDatagram *d)
 }
 
 static PyObject *
-sender(const Slot *slot)
+sender(PaDatagram *d, const Slot *slot)
 {
-    PyObject *address = pa_addr_to_object(&slot->from.sa, slot->from_length);
+    PyObject *address =
+        pa_addrbook_object(&d->t.member.loop->addresses, &slot->from, slot->from_length);
     return address == NULL && !PyErr_Occurred() ? Py_NewRef(Py_None) : address;
 }
 
@@ -206,7 +208,7 @@ fill(PaDatagram *d)
     for (int i = 0; i < count; i++) {
         PyObject *data =
             PyBytes_FromStringAndSize(buffer + (size_t)i * size, (Py_ssize_t)slots[i].size);
-        PyObject *address = data == NULL ? NULL : sender(&slots[i]);
+        PyObject *address = data == NULL ? NULL : sender(d, &slots[i]);
         if (hold_steal(d, data, address) < 0) {
             return -1;
         }
@@ -354,17 +356,35 @@ send_native(PaTransport *t, PyObject *data, const PaAddr *to, socklen_t to_lengt
     return result;
 }
 
-/* Whether the socket is connected, as get_extra_info("peername") tells. -1 with an exception. */
+/* Whether get_extra_info("peername") tells of a peer. -1 with an exception. */
 static int
-is_connected(PaTransport *t)
+has_peername(PaTransport *t)
 {
     PyObject *peer = pa_transport_extra_get(t, pa_transport_state(t)->names.peername);
     if (peer == NULL) {
         return PyErr_Occurred() ? -1 : 0;
     }
-    int connected = PyObject_IsTrue(peer);
+    int truth = PyObject_IsTrue(peer);
     Py_DECREF(peer);
-    return connected;
+    return truth;
+}
+
+/* Whether the socket was connected when the transport was made. -1 with an exception. */
+static int
+is_connected(PaDatagram *d)
+{
+    if (d->connected < 0) {
+        d->connected = (int8_t)has_peername(&d->t);
+    }
+    return d->connected;
+}
+
+/* The address that an object stands for; its length, 0 when the socket object has to resolve it. */
+static socklen_t
+address_of(PaTransport *t, PyObject *object, PaAddr *to)
+{
+    socklen_t length = pa_addrbook_address(t->member.loop->addresses, object, t->family, to);
+    return length != 0 ? length : pa_addr_from_object(to, t->family, object);
 }
 
 /* Sends one datagram; address may be None. */
@@ -372,7 +392,7 @@ static SendResult
 send_datagram(PaDatagram *d, PyObject *data, PyObject *address)
 {
     PaTransport *t = &d->t;
-    int connected = is_connected(t);
+    int connected = is_connected(d);
     if (connected < 0) {
         return -1;
     }
@@ -380,7 +400,7 @@ send_datagram(PaDatagram *d, PyObject *data, PyObject *address)
         return d->known_family ? send_native(t, data, NULL, 0) : send_by_socket(t, data, NULL);
     }
     PaAddr to;
-    socklen_t length = pa_addr_from_object(&to, t->family, address);
+    socklen_t length = address_of(t, address, &to);
     if (length == 0) {
         return send_by_socket(t, data, address);
     }
@@ -596,6 +616,7 @@ datagram_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int family = d->t.family;
     bool is_ip = family == AF_INET || family == AF_INET6;
     d->known_family = is_ip || family == AF_UNIX;
+    d->connected = -1;
     d->slots = is_ip ? BATCH : 1; /* a unix datagram may fill the whole buffer */
     return (PyObject *)d;
 }

@@ -1,0 +1,120 @@
+/* base/addrbook.c: the book of addresses. See addrbook.h. */
+#include "base/addrbook.h"
+
+#include <string.h>
+
+#define SIZE 512 // entries; fifty senders share a place with another one time in ten
+
+typedef struct {
+    PaIpAddr address;
+    PyObject *object; // owned, NULL in an empty entry
+} Entry;
+
+struct PaAddrBook {
+    Entry entries[SIZE];
+    uint16_t
+        by_object[SIZE]; // the entry of an object, by the object's identity; may be out of date
+};
+
+static bool
+is_ip(const struct sockaddr *sa)
+{
+    return sa->sa_family == AF_INET || sa->sa_family == AF_INET6;
+}
+
+static socklen_t
+ip_length(const struct sockaddr *sa)
+{
+    return sa->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+}
+
+static size_t
+place(uint32_t mixed)
+{
+    return (mixed * 0x9e3779b1u) >> 23; // the upper nine bits
+}
+
+static size_t
+place_of_address(const PaAddr *address)
+{
+    if (address->sa.sa_family == AF_INET) {
+        return place(address->in.sin_addr.s_addr ^ ((uint32_t)address->in.sin_port << 16));
+    }
+    uint32_t words[4];
+    memcpy(words, &address->in6.sin6_addr, sizeof(words));
+    return place(words[0] ^ words[1] ^ words[2] ^ words[3] ^
+                 ((uint32_t)address->in6.sin6_port << 16));
+}
+
+static size_t
+place_of_object(const PyObject *object)
+{
+    return place((uint32_t)((uintptr_t)object >> 4));
+}
+
+static bool
+same_address(const Entry *entry, const PaAddr *address)
+{
+    if (entry->object == NULL || entry->address.sa.sa_family != address->sa.sa_family) {
+        return false;
+    }
+    if (address->sa.sa_family == AF_INET) {
+        return entry->address.in.sin_port == address->in.sin_port &&
+               entry->address.in.sin_addr.s_addr == address->in.sin_addr.s_addr;
+    }
+    return memcmp(&entry->address.in6, &address->in6, sizeof(address->in6)) == 0;
+}
+
+static void
+enter(PaAddrBook *book, size_t index, const PaAddr *address, PyObject *object)
+{
+    Entry *entry = &book->entries[index];
+    memcpy(&entry->address, address, sizeof(entry->address));
+    book->by_object[place_of_object(object)] = (uint16_t)index;
+    Py_XSETREF(entry->object, Py_NewRef(object));
+}
+
+PyObject *
+pa_addrbook_object(PaAddrBook **book, const PaAddr *address, socklen_t length)
+{
+    if (length == 0 || !is_ip(&address->sa)) {
+        return pa_addr_to_object(&address->sa, length);
+    }
+    if (*book == NULL && (*book = PyMem_RawCalloc(1, sizeof(PaAddrBook))) == NULL) {
+        return PyErr_NoMemory();
+    }
+    size_t index = place_of_address(address);
+    if (same_address(&(*book)->entries[index], address)) {
+        return Py_NewRef((*book)->entries[index].object);
+    }
+    PyObject *object = pa_addr_to_object(&address->sa, length);
+    if (object != NULL) {
+        enter(*book, index, address, object);
+    }
+    return object;
+}
+
+socklen_t
+pa_addrbook_address(const PaAddrBook *book, PyObject *object, int family, PaAddr *address)
+{
+    if (book == NULL) {
+        return 0;
+    }
+    const Entry *entry = &book->entries[book->by_object[place_of_object(object)]];
+    if (entry->object != object || entry->address.sa.sa_family != family) {
+        return 0;
+    }
+    memcpy(address, &entry->address, sizeof(entry->address));
+    return ip_length(&entry->address.sa);
+}
+
+void
+pa_addrbook_free(PaAddrBook **book)
+{
+    PaAddrBook *old = *book;
+    *book = NULL;
+    for (size_t i = 0; old != NULL && i < SIZE; i++) {
+        Py_XDECREF(old->entries[i].object);
+    }
+    PyMem_RawFree(old);
+}
