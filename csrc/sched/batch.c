@@ -18,18 +18,13 @@ pa_sched_is_exit_raised(void)
            PyErr_ExceptionMatches(PyExc_SystemExit);
 }
 
-static bool
-is_cancelled(PyObject *handle, void *arg)
-{
-    return pa_handle_is_cancelled(arg, handle);
-}
-
 void
 pa_sched_timer_cancelled(PaSched *sched)
 {
     PaTimerHeap *heap = &sched->timers;
     if (++heap->cancelled > 64 && heap->cancelled * 2 > heap->count) {
-        pa_timerheap_compact(heap, is_cancelled, sched->st);
+        pa_timerheap_compact(heap, sched->st->timer_handle_offset +
+                                       (Py_ssize_t)offsetof(PaHandle, cancelled));
     }
 }
 

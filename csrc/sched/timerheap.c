@@ -6,6 +6,7 @@
 
 #define INITIAL_CAPACITY 32
 #define GOOD_PART        16 // one in so many
+#define LOOK_AHEAD       16 // entries whose handles are fetched before they are looked at
 #define CHILDREN         4 // of an entry: they lie in two cache lines, and the heap is half as deep
 
 static inline bool
@@ -189,28 +190,40 @@ pa_timerheap_put_back(PaTimerHeap *heap, const PaTimerEntry *entries, size_t cou
     }
 }
 
-void
-pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, void *arg),
-                     void *arg)
+/* Takes the cancelled entries out and puts their handles into `dropped`; how many these are. The order
+ * of the heap is not that of the memory, and which entry is cancelled nobody can guess: without looking
+ * ahead each one waits for the memory. */
+static size_t
+take_cancelled(PaTimerHeap *heap, Py_ssize_t is_cancelled, PyObject **dropped)
 {
-    /* The cancelled ones are gathered behind the kept ones and released only when the heap is
-     * whole again: releasing can run Python code that schedules timers. */
-    size_t total = heap->count, kept = 0;
-    PyObject **dropped = PyMem_Malloc(total * sizeof(PyObject *));
-    if (dropped == NULL) {
-        return; // compaction is an economy: without memory for it the heap stays as it is
-    }
-    size_t ndropped = 0;
+    size_t total = heap->count, kept = 0, ndropped = 0;
     for (size_t i = 0; i < total; i++) {
-        if (is_cancelled(heap->entries[i].handle, arg)) {
-            dropped[ndropped++] = heap->entries[i].handle;
+        if (i + LOOK_AHEAD < total) {
+            __builtin_prefetch((char *)heap->entries[i + LOOK_AHEAD].handle + is_cancelled);
+        }
+        PaTimerEntry entry = heap->entries[i];
+        if (*(bool *)((char *)entry.handle + is_cancelled)) {
+            dropped[ndropped++] = entry.handle;
         }
         else {
-            heap->entries[kept++] = heap->entries[i];
+            heap->entries[kept++] = entry;
         }
     }
     heap->count = kept;
     heap->cancelled = 0;
+    return ndropped;
+}
+
+void
+pa_timerheap_compact(PaTimerHeap *heap, Py_ssize_t is_cancelled)
+{
+    /* The cancelled ones are gathered behind the kept ones and released only when the heap is
+     * whole again: releasing can run Python code that schedules timers. */
+    PyObject **dropped = PyMem_Malloc(heap->count * sizeof(PyObject *));
+    if (dropped == NULL) {
+        return; // compaction is an economy: without memory for it the heap stays as it is
+    }
+    size_t ndropped = take_cancelled(heap, is_cancelled, dropped);
     heapify(heap);
     for (size_t i = 0; i < ndropped; i++) {
         Py_DECREF(dropped[i]);

@@ -44,9 +44,8 @@ PyObject *pa_timerheap_pop_steal(PaTimerHeap *heap);
 size_t pa_timerheap_take_due_steal(PaTimerHeap *heap, double now, PaTimerEntry **due);
 /* Puts back what was taken. */
 void pa_timerheap_put_back(PaTimerHeap *heap, const PaTimerEntry *entries, size_t count);
-/* Drops the entries for which is_cancelled() says so. */
-void pa_timerheap_compact(PaTimerHeap *heap, bool (*is_cancelled)(PyObject *handle, void *arg),
-                          void *arg);
+/* Drops the entries that are cancelled, as a bool at this offset in each handle says. */
+void pa_timerheap_compact(PaTimerHeap *heap, Py_ssize_t is_cancelled);
 void pa_timerheap_free(PaTimerHeap *heap);
 int pa_timerheap_traverse(PaTimerHeap *heap, visitproc visit, void *arg);
 
