@@ -95,6 +95,8 @@ def check_refusals(transport):
         transport.write(b"a", other=1)
     with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
         transport.write(data=b"a", other=1)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'other'"):
+        transport.write(other=b"a", data=b"a")
     with pytest.raises(TypeError, match="multiple values for argument 'data'"):
         transport.write(b"a", data=b"b")
 

@@ -79,6 +79,15 @@ pa_call_with_positions(PaKeywordsMethod method, const char *name, const char *co
     return result;
 }
 
+/* The first keyword that is not the parameter's; borrowed. */
+static PyObject *
+unexpected(const char *parameter, PyObject *kwnames)
+{
+    PyObject *first = PyTuple_GET_ITEM(kwnames, 0);
+    bool known = PyUnicode_CompareWithASCIIString(first, parameter) == 0;
+    return known ? PyTuple_GET_ITEM(kwnames, 1) : first;
+}
+
 PyObject *
 pa_only_argument_slow(const char *method, const char *parameter, PyObject *const *args,
                       Py_ssize_t nargs, PyObject *kwnames)
@@ -90,9 +99,8 @@ pa_only_argument_slow(const char *method, const char *parameter, PyObject *const
                      method, nargs + 1);
     }
     else if (keywords > (value != NULL)) {
-        Py_ssize_t first = value != NULL && value == args[nargs] ? 1 : 0;
         PyErr_Format(PyExc_TypeError, "%s() got an unexpected keyword argument %R", method,
-                     PyTuple_GET_ITEM(kwnames, first));
+                     unexpected(parameter, kwnames));
     }
     else if (nargs == 1 && value != NULL) {
         PyErr_Format(PyExc_TypeError, "%s() got multiple values for argument '%s'", method,
