@@ -13,6 +13,7 @@ from benchmarks.task_rows import Row
 
 ACCEPTOR_PORT = "BENCH_ACCEPTOR_PORT"
 CONNECTING_AT_ONCE = 20
+CHILD = "true"  # the program that is started
 
 
 class Closed(asyncio.Protocol):
@@ -53,7 +54,7 @@ async def executor_round_trip(loop: asyncio.AbstractEventLoop, count: int) -> No
 async def spawn(loop: asyncio.AbstractEventLoop, count: int) -> None:
     """A process that ends at once is started and waited for."""
     for _ in range(count):
-        process = await asyncio.create_subprocess_exec("true")
+        process = await asyncio.create_subprocess_exec(CHILD)
         await process.wait()
 
 

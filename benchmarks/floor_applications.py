@@ -1,7 +1,9 @@
 """The parts of the floors of applications: a library's protocol objects, driven in memory.
 
 The server's own protocol objects live on a pyasync loop. Each is given the bytes of a request (as
-wrk sends it) or of a WebSocket frame; the transport drops what is written.
+wrk sends it) or of a WebSocket frame; the transport drops what is written. What an application asks
+the loop's executor for, as aiohttp does for a file, is done at once and in the same thread: what
+the executor's own code costs for these calls is a part by itself.
 """
 
 import argparse
@@ -9,12 +11,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 from benchmarks.echo_server import echo_websocket
-from benchmarks.floor_timing import CONNECTIONS, WARM_UP, Dropping
-from benchmarks.http_server import aiohttp_application, uvicorn_server
+from benchmarks.floor_cold import measure_queue
+from benchmarks.floor_timing import CONNECTIONS, WARM_UP, Dropping, best_of
+from benchmarks.http_server import (
+    LARGE,
+    HttptoolsProtocol,
+    aiohttp_application,
+    static_file,
+    uvicorn_server,
+)
 from benchmarks.processes import Failed
 
 TURNS = 100  # of the loop at most until a request is answered
@@ -24,11 +32,17 @@ UPGRADE = (
 )
 
 
+async def httptools_factory(stack: AsyncExitStack) -> Callable[[], asyncio.BaseProtocol]:
+    """What makes a protocol of httptools alone for each connection."""
+    return HttptoolsProtocol
+
+
 async def aiohttp_factory(stack: AsyncExitStack) -> Callable[[], asyncio.BaseProtocol]:
     """What makes a protocol of the aiohttp application for each connection."""
     from aiohttp import web
 
-    runner = web.AppRunner(aiohttp_application(Path("/dev/null")), access_log=None)
+    application = aiohttp_application(stack.enter_context(static_file()))
+    runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     server = runner.server
@@ -45,12 +59,38 @@ async def uvicorn_factory(stack: AsyncExitStack) -> Callable[[], asyncio.BasePro
     return lambda: kind(config=server.config, server_state=server.server_state, app_state={})
 
 
-APPLICATIONS = {"aiohttp": aiohttp_factory, "uvicorn": uvicorn_factory}
+APPLICATIONS = {
+    "httptools": httptools_factory,
+    "aiohttp": aiohttp_factory,
+    "uvicorn": uvicorn_factory,
+}
 
 
 def http_request(path: str) -> bytes:
     """A request as wrk sends it; ports that the kernel chooses have five digits."""
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:50000\r\n\r\n".encode()
+
+
+class FilesInline:
+    """What aiohttp asks of a loop for a file: calls in a thread are made at once where they are
+    asked for, and counted; sending the file only keeps its content with what is written."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, written: list[Any]) -> None:
+        self.calls, self.loop, self.written = 0, loop, written
+        vars(loop).update(run_in_executor=self.run_in_executor, sendfile=self.sendfile)
+
+    def run_in_executor(
+        self, executor: None, function: Callable[..., Any], *arguments: Any
+    ) -> asyncio.Future[Any]:
+        self.calls += 1
+        future = self.loop.create_future()
+        future.set_result(function(*arguments))
+        return future
+
+    async def sendfile(self, transport: Any, file: Any, offset: int, count: int) -> None:
+        if (offset, count) != (0, len(LARGE)):
+            raise Failed(f"{count} bytes of the file from {offset} on, not all of it")
+        self.written.append(LARGE)
 
 
 class Requests:
@@ -76,9 +116,9 @@ class Requests:
             protocol.data_received(request)
         wanted = self.chunks * CONNECTIONS
         for _ in range(TURNS):
-            await asyncio.sleep(0)
             if len(written) >= wanted:
                 break
+            await asyncio.sleep(0)
         if len(written) != wanted:
             raise Failed(f"{len(written)} writes for {CONNECTIONS} requests, not {wanted}")
         written.clear()
@@ -89,7 +129,7 @@ class Requests:
         for length in (WARM_UP * seconds, *[seconds] * repeats):
             rounds, end = 0, time.perf_counter() + length
             start = time.process_time_ns()
-            while time.perf_counter() < end:
+            while not rounds or time.perf_counter() < end:
                 await self.answer_all()
                 rounds += 1
             figures.append((time.process_time_ns() - start) / (rounds * CONNECTIONS * 1000))
@@ -104,22 +144,37 @@ def check_http(answer: bytes) -> None:
         raise Failed(f"the application answered {answer[:200]!r}")
 
 
+async def connected(stack: AsyncExitStack, application: str, path: str) -> Requests:
+    """Connections of an application that will all be asked for `path`."""
+    factory = await APPLICATIONS[application](stack)
+    written: list[Any] = []
+    protocols: list[Any] = [factory() for _ in range(CONNECTIONS)]
+    stack.push_async_callback(asyncio.sleep, 0)  # after they have ended
+    for protocol in protocols:
+        protocol.connection_made(Dropping(written))
+        stack.callback(protocol.connection_lost, None)
+    return Requests(protocols, http_request(path), written)
+
+
 async def http(options: argparse.Namespace) -> tuple[float, bytes]:
     """CPU us per request of an HTTP application, and one answer."""
     async with AsyncExitStack() as stack:
-        factory = await APPLICATIONS[options.part](stack)
-        written: list[Any] = []
-        protocols: list[Any] = [factory() for _ in range(CONNECTIONS)]
-        for protocol in protocols:
-            protocol.connection_made(Dropping(written))
-        requests = Requests(protocols, http_request(options.path), written)
+        requests = await connected(stack, options.part, options.path)
+        FilesInline(asyncio.get_running_loop(), requests.written)
         answer = await requests.first_answer()
         check_http(answer)
-        figure = await requests.measure(options.seconds, options.repeats)
-        for protocol in protocols:
-            protocol.connection_lost(None)
-        await asyncio.sleep(0)
-    return figure, answer
+        return await requests.measure(options.seconds, options.repeats), answer
+
+
+async def executor(options: argparse.Namespace) -> tuple[float, bytes]:
+    """CPU us per request of what aiohttp gives to the executor, without the calls themselves."""
+    async with AsyncExitStack() as stack:
+        requests = await connected(stack, "aiohttp", options.path)
+        files = FilesInline(asyncio.get_running_loop(), requests.written)
+        check_http(await requests.first_answer())
+    if files.calls == 0:
+        raise Failed(f"aiohttp gave nothing to the executor for {options.path}")
+    return files.calls * best_of(options.seconds, options.repeats, measure_queue) / 1000, b""
 
 
 async def upgraded(stack: AsyncExitStack) -> list[Any]:

@@ -8,9 +8,11 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from benchmarks.echo_server import (
+    CloseProtocol,
     EchoBufferedProtocol,
     EchoDatagramProtocol,
     EchoProtocol,
@@ -37,7 +39,7 @@ def measured(call: Callable[[], object], check: Callable[[], None]) -> Callable[
     return measure
 
 
-def expect(written: list[Any], message: bytes) -> Callable[[], None]:
+def expect(written: list[Any], message: object) -> Callable[[], None]:
     """A check that every message was echoed, as it was; raises Failed otherwise."""
 
     def check() -> None:
@@ -46,6 +48,23 @@ def expect(written: list[Any], message: bytes) -> Callable[[], None]:
         written.clear()
 
     return check
+
+
+async def accept(options: argparse.Namespace) -> tuple[float, bytes]:
+    """CPU us per connection of the protocol that closes it, made and called from its beginning to
+    its end; nothing is sent."""
+    closed: list[Any] = []
+    transport = Dropping([])
+    vars(transport).update(close=partial(closed.append, transport))
+
+    def call() -> None:
+        for _ in range(CONNECTIONS):
+            each = CloseProtocol()
+            each.connection_made(transport)
+            each.connection_lost(None)
+
+    measure = measured(call, expect(closed, transport))
+    return best_of(options.seconds, options.repeats, measure), b""
 
 
 async def protocol(options: argparse.Namespace) -> tuple[float, bytes]:

@@ -5,11 +5,13 @@ stays the same on every loop. A child of benchmarks.floors.
     python -m benchmarks.floor_parts --part streams --size 1024
     python -m benchmarks.floor_parts --part tls --size 1024 --certificate FOLDER
     python -m benchmarks.floor_parts --part tasks --size 100 --loop pyasync
+    python -m benchmarks.floor_parts --part round_trip
 
-Prints {"cost": CPU us per request or message, ns for tasks; "bytes": what the other end gets} and
-writes the bytes of one answer to FILE. Everything runs hot and with nothing in between, so each
-figure is less than the same code costs in a server: a floor made of them is never too high for that
-reason. The parts are made by floor_applications.py, floor_echoes.py, floor_tls.py, floor_tasks.py.
+Prints {"cost": CPU us per request or message, ns for tasks, threads and processes; "bytes": what
+the other end gets} and writes the bytes of one answer to FILE. Everything runs hot and with nothing
+in between, so each figure is less than the same code costs in a server: a floor made of them is
+never too high for that reason. The parts are made by floor_applications.py, floor_echoes.py,
+floor_tls.py, floor_tasks.py and floor_cold.py.
 """
 
 import argparse
@@ -19,17 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import pyasync
-from benchmarks.floor_applications import http, websocket
-from benchmarks.floor_echoes import buffered, datagrams, protocol, sock, streams
-from benchmarks.floor_tasks import TASK_PARTS, tasks
+from benchmarks.floor_applications import executor, http, websocket
+from benchmarks.floor_cold import COLD_PARTS
+from benchmarks.floor_echoes import accept, buffered, datagrams, protocol, sock, streams
+from benchmarks.floor_tasks import TASK_PARTS
+from benchmarks.floor_timing import best_of
 from benchmarks.floor_tls import handshake, tls
 from benchmarks.loops import LOOPS
 
 # Each runs on a pyasync loop, and gives CPU us and the bytes that the other end gets.
 PARTS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, tuple[float, bytes]]]] = {
+    "httptools": http,
     "aiohttp": http,
     "uvicorn": http,
+    "executor": executor,
     "websocket": websocket,
+    "accept": accept,
     "protocol": protocol,
     "buffered": buffered,
     "datagrams": datagrams,
@@ -38,11 +45,13 @@ PARTS: dict[str, Callable[[argparse.Namespace], Coroutine[Any, Any, tuple[float,
     "tls": tls,
     "handshake": handshake,
 }
+# Each needs no loop, or makes its own, and gives ns by one measurement.
+PLAIN_PARTS = {**TASK_PARTS, **COLD_PARTS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=[*PARTS, *TASK_PARTS], required=True)
+    parser.add_argument("--part", choices=[*PARTS, *PLAIN_PARTS], required=True)
     parser.add_argument("--path", default="/", help="of the request")
     parser.add_argument("--size", type=int, default=1024, help="of the message, bytes; or tasks")
     parser.add_argument("--loop", choices=LOOPS, default="pyasync", help="that runs tasks")
@@ -52,8 +61,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     figure, answer = 0.0, b""
-    if options.part in TASK_PARTS:
-        figure = tasks(options)
+    if options.part in PLAIN_PARTS:
+        measure = PLAIN_PARTS[options.part](options)
+        figure = best_of(options.seconds, options.repeats, measure)
     else:
         figure, answer = pyasync.run(PARTS[options.part](options))
     if options.answer is not None:

@@ -16,10 +16,12 @@ from benchmarks.markdown import number, table, thousands
 from benchmarks.processes import BARE_SERVER
 from benchmarks.report import Spread
 from benchmarks.results import OURS, describe, write_document
-from benchmarks.rows import BENCH_ROWS, NANOSECONDS
+from benchmarks.rows import BENCH_ROWS, MILLISECONDS, NANOSECONDS
 
 STAND_IN = "C stand-in"  # its name among the loops: works as long as the library, and carries
-Parts = dict[str, float]  # name -> CPU us per message or request, ns for a row in ns
+# name -> CPU us per message or request; ns or ms for a row in that unit
+Parts = dict[str, float]
+UNITS = {NANOSECONDS: "ns", MILLISECONDS: "ms"}  # of floors; the others are in us
 # {"parts": Parts, "loops": {loop: its cost}}, and perhaps "rates": {BARE_SERVER or peer: per s}
 Turn = dict[str, dict[str, float]]
 
@@ -143,7 +145,7 @@ def floor_cells(key: str, result: FloorResult) -> list[str]:
     bound, rate = result.rate_bound, result.rate(BARE_SERVER)
     return [
         row.title,
-        NANOSECONDS if row.unit == NANOSECONDS else "us",
+        UNITS.get(row.unit, "us"),
         number(result.spread(floor_of).median),
         " + ".join(f"{number(result.part(name))} {name}" for name in result.rounds[0]["parts"]),
         with_ratio(number(result.cost(STAND_IN)), stand_in) if spins else "-",

@@ -1,7 +1,8 @@
 """The parts of the floors of tasks: what switching, gather() and TaskGroup cost without a loop.
 
 - switching: the row's coroutines are advanced in turn by zip(), which is C: no loop, no task. Every
-  loop has to enter and to leave each coroutine as zip() does.
+  loop has to enter and to leave each coroutine as zip() does. A single coroutine is advanced by a
+  deque, without zip(): less than hand_rows.py takes, whose driving is Python code itself.
 - gather, task_group: asyncio's own Python code, given a loop and tasks whose methods are C
   functions that do next to nothing. Coroutines are neither made nor run while the clock runs.
 - tasks: what those leave out, on a real loop: coroutines are made, a task for each, and run.
@@ -13,16 +14,15 @@ import asyncio
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
-from benchmarks.floor_timing import best_of
 from benchmarks.loops import loop_factory
 from benchmarks.processes import Failed
 from benchmarks.task_rows import GATHERED, GROUPED, give_way, noop, sleep_zero
 
-SWITCHES = 100  # of each coroutine
+SWITCHES = 10_000  # of all coroutines
 COROUTINES = 100  # that give way in turn
 GROUPS = 5  # gathers, groups or batches within one measurement: few, so they stay in the cache
 
@@ -96,16 +96,20 @@ def close_all(coroutines: list[Coroutine[Any, Any, None]]) -> None:
         coroutine.close()
 
 
-def measure_switches() -> float:
+def measure_switches(many: int) -> float:
     """CPU ns per asyncio.sleep(0) of coroutines that give way in turn."""
     loop: Any = None  # sleep(0) needs none
-    coroutines = [sleep_zero(loop, SWITCHES) for _ in range(COROUTINES)]
-    turns = zip(*[coroutine.__await__() for coroutine in coroutines], strict=False)
+    coroutines = [sleep_zero(loop, SWITCHES // many) for _ in range(many)]
+    advanced: list[Iterator[None]] = [coroutine.__await__() for coroutine in coroutines]
+    turns: Iterator[Any] = zip(*advanced, strict=False) if many > 1 else advanced[0]
     start = time.process_time_ns()
     deque(turns, 0)
     used = time.process_time_ns() - start
+    ended = coroutines[0].cr_frame is None
     close_all(coroutines)
-    return used / (SWITCHES * COROUTINES)
+    if not ended:
+        raise Failed("a coroutine that gives way was not advanced to its end")
+    return used / SWITCHES
 
 
 def gather_once(loop: StandInLoop, coroutines: list[Coroutine[Any, Any, None]]) -> None:
@@ -180,13 +184,9 @@ def on_a_loop(name: str, count: int) -> Callable[[], float]:
 
 
 TASK_PARTS: dict[str, Callable[[argparse.Namespace], Callable[[], float]]] = {
-    "switching": lambda options: measure_switches,
+    "switching": lambda options: partial(measure_switches, COROUTINES),
+    "switching_one": lambda options: partial(measure_switches, 1),
     "gather": lambda options: by_hand(GATHERED, gather_once),
     "task_group": lambda options: by_hand(GROUPED, group_once),
     "tasks": lambda options: on_a_loop(options.loop, options.size),
 }
-
-
-def tasks(options: argparse.Namespace) -> float:
-    """CPU ns per switch or per task of the part that is asked for."""
-    return best_of(options.seconds, options.repeats, TASK_PARTS[options.part](options))

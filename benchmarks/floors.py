@@ -7,10 +7,11 @@ measured without any socket (floor_parts.py). The other is what carrying the byt
 CPU of a C server of bare system calls under the same load, or of pyasync's own plain echo where
 that is less and not the row itself. Beside the sum stands the C server that does both at once: it
 keeps busy for as long as the library, and carries. Rows of tasks carry nothing: their other part is
-what tasks cost on the quicker of pyasync and the best peer. In each round the parts of a row,
-pyasync's row and that of its best peer (as the results of `make bench` name it) are measured one
-after the other; ratios are taken within the round. Results of all rows go to
-results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
+what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
+compared with the same done without any loop. In each round the parts of a row, pyasync's row and
+that of its best peer (as the results of `make bench` name it) are measured one after the other;
+ratios are taken within the round. Results of all rows go to results/floors-X.Y.json, from which
+`python -m benchmarks.render` makes a part of the documentation.
 """
 
 import argparse
@@ -43,14 +44,14 @@ from benchmarks.processes import (
 )
 from benchmarks.report import table
 from benchmarks.results import OURS, Document, circumstances, load, result_file
-from benchmarks.rows import BENCH_ROWS, BEST, NANOSECONDS, RATE
+from benchmarks.rows import BENCH_ROWS, BEST, MILLISECONDS, NANOSECONDS, RATE
 from benchmarks.task_rows import GATHERED, GROUPED
-from benchmarks.turns import FULL, HTTP_CONNECTIONS, Effort, Session
+from benchmarks.turns import FULL, HTTP_CONNECTIONS, Effort, Session, start_up_row
 from benchmarks.wrk import check_wrk, measure
 
 PART_LIMIT = 60.0  # s for one part
-console = Console(width=240, highlight=False)  # the table rather wraps than loses a figure
-LIBRARY, CARRYING = "library", "carrying"
+console = Console(width=280, highlight=False)  # the table rather wraps than loses a figure
+LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
 EFFORT = replace(FULL, load_seconds=1.5)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
@@ -99,17 +100,33 @@ def carried(cost: Callable[[float], float], library: float) -> tuple[float, floa
     return least, costs[-1] if library >= LEAST_WORK else None
 
 
-def http_floor(framework: str, path: str) -> Measure:
-    """The floor of an HTTP row: the application in memory; a C server that sends its answer."""
+def sent_from_file(answer: Path) -> list[str]:
+    """Leaves only the head of an HTTP answer in `answer`: the option by which the bare server sends
+    the body from a file."""
+    head, end, body = answer.read_bytes().partition(b"\r\n\r\n")
+    answer.write_bytes(head + end)
+    file = answer.with_name("body")
+    file.write_bytes(body)
+    return [f"--file={file}"]
+
+
+def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
+    """The floor of an HTTP row: the application in memory; a C server that sends its answer. The
+    body comes from a file with `from_file`, and the application asks the executor to open it."""
 
     def run(effort: Effort, peer: str | None) -> Measured:
-        with tempfile.NamedTemporaryFile() as answer:
-            library = part(framework, "--path", path, "--answer", answer.name)["cost"]
+        with tempfile.TemporaryDirectory() as folder:
+            answer = Path(folder) / "answer"
+            parts = {LIBRARY: part(framework, "--path", path, "--answer", str(answer))["cost"]}
+            sent = [f"--answer={answer}"]
+            if from_file:
+                parts[EXECUTOR] = part(EXECUTOR, "--path", path)["cost"]
+                sent += sent_from_file(answer)
 
             def cost(work: float) -> float:
                 command = echo_server_command(BARE_SERVER, "protocol", None)
                 command += [f"--work={work * 1000}", f"--message={len(http_request(path))}"]
-                with Server([*command, f"--answer={answer.name}"]) as server:
+                with Server([*command, *sent]) as server:
                     url = f"http://127.0.0.1:{server.address}{path}"
                     seconds, warm_up = effort.wrk_seconds, effort.wrk_warm_up
                     load = measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=warm_up)
@@ -117,8 +134,8 @@ def http_floor(framework: str, path: str) -> Measure:
                     raise Failed(f"the C server's answers: {load.errors} not 2xx or broken")
                 return load.cpu_us
 
-            carrying, stand_in = carried(cost, library)
-        return Measured({LIBRARY: library, CARRYING: carrying}, stand_in)
+            carrying, stand_in = carried(cost, sum(parts.values()))
+        return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
 
@@ -215,21 +232,51 @@ def task_floor(name: str, tasks: int = 0) -> Measure:
     return run
 
 
+def least_floor(name: str, *ways: str) -> Measure:
+    """The floor of a row that is done without a loop: the part of `ways` that costs the least."""
+
+    def run(effort: Effort, peer: str | None) -> Measured:
+        return Measured({name: min(part(way)["cost"] for way in ways)})
+
+    return run
+
+
+def start_up_floor(effort: Effort, peer: str | None) -> Measured:
+    """The floor of a row of start-up: the interpreter, and asyncio without any other loop."""
+    return Measured({"asyncio": start_up_row(False, Session(effort), "asyncio")["value"]})
+
+
 AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
 STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
 TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
 PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
 BARE_TEXT = "a C server of bare system calls that echoes the same"
 PROTOCOL_TEXT = f"the row's protocol called with a message, writing for nothing; {BARE_TEXT}"
+ACCEPT_TEXT = (
+    "the row's protocol made, called when the connection is made and lost, closing for nothing; a "
+    "C server of bare system calls that accepts and closes"
+)
+STATIC_TEXT = (
+    "aiohttp's protocol and the handler, driven in memory, opening and closing the file at once "
+    "and sending it for nothing; the executor's own code for as many calls, from a queue that one "
+    "thread empties in one go; a C server that sends that head and the file by sendfile(2), in "
+    "the same packets. Left out: waking threads for single calls, bringing results to the loop"
+)
 TASKS_TEXT = (
     "Python code on a loop and tasks that do nothing; tasks that nothing awaits, created and run "
     "on pyasync or the best peer, whichever costs less"
 )
+START_UP_TEXT = "the interpreter started with asyncio imported, which every loop imports"
 SMALL, LONG = Echo(1024, 50), Echo(102400, 10)
 
 FLOORS = {
     floor.key: floor
     for floor in (
+        Floor(
+            "sleep_zero",
+            "the coroutine advanced in C, with no loop and no task",
+            task_floor("switching_one"),
+        ),
         Floor(
             "sleep_zero_many",
             "the coroutines advanced in turn by zip(), with no loop and no tasks",
@@ -264,15 +311,22 @@ FLOORS = {
             f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
             echo_floor(SMALL, "TLS", "streams"),
         ),
+        Floor(
+            "httptools",
+            "the parser and the protocol, driven in memory; a C server that sends that answer",
+            http_floor("httptools", "/"),
+        ),
         Floor("aiohttp_small", AIOHTTP, http_floor("aiohttp", "/small")),
         Floor("aiohttp_json", AIOHTTP, http_floor("aiohttp", "/")),
         Floor("aiohttp_large", AIOHTTP, http_floor("aiohttp", "/large")),
+        Floor("aiohttp_static", STATIC_TEXT, http_floor("aiohttp", "/static", from_file=True)),
         Floor("uvicorn", AIOHTTP.replace("aiohttp", "uvicorn"), http_floor("uvicorn", "/")),
         Floor(
             "websocket_1k",
             f"the library's connection and the handler, driven in memory; {PLAIN_TEXT}",
             echo_floor(SMALL, "websocket"),
         ),
+        Floor("accept", ACCEPT_TEXT, echo_floor(Echo(1024, 50, "accept"), "accept", own=False)),
         Floor(
             "tls_handshake",
             "OpenSSL's work for the handshake and the notice of closing through Python's ssl "
@@ -280,13 +334,27 @@ FLOORS = {
             "whichever costs less; the stand-in shakes hands with OpenSSL on its sockets",
             handshake_floor,
         ),
+        Floor(
+            "executor_round_trip",
+            "ThreadPoolExecutor.submit(), and the waiting thread woken by an eventfd and epoll "
+            "when the call has ended",
+            least_floor("round trip", "round_trip"),
+        ),
+        Floor(
+            "spawn",
+            "the child started by posix_spawn(3) or subprocess.Popen, whichever takes less, and "
+            "waited for by waitpid(2); nothing else is done meanwhile",
+            least_floor("child", "posix_spawn", "popen"),
+        ),
+        Floor("import", START_UP_TEXT, start_up_floor),
+        Floor("run_noop", START_UP_TEXT, start_up_floor),
     )
 }
 
 
 def cost_figure(key: str) -> str:
     """The name of the figure that a row's floor is compared with."""
-    return "value" if BENCH_ROWS[key].unit == NANOSECONDS else "cpu_us"
+    return "value" if BENCH_ROWS[key].unit in (NANOSECONDS, MILLISECONDS) else "cpu_us"
 
 
 def cheapest_peer(bench: Document | None, key: str) -> str | None:
@@ -294,7 +362,8 @@ def cheapest_peer(bench: Document | None, key: str) -> str | None:
     installed here, and of the server that the row is compared with; None without results."""
     if bench is None or key not in bench.results:
         return None
-    others = [loop for loop in LOOPS if loop != OURS and why_unusable(loop) is None]
+    left_out = {OURS, *BENCH_ROWS[key].not_a_peer}
+    others = [loop for loop in LOOPS if loop not in left_out and why_unusable(loop) is None]
     if BENCH_ROWS[key].against != BEST:
         others.append(BENCH_ROWS[key].against)
     found = {loop: bench.results[key].spread(loop, cost_figure(key)) for loop in others}

@@ -14,7 +14,8 @@ import asyncio
 import json
 import socket
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -97,14 +98,21 @@ def aiohttp_application(static: Path) -> "web.Application":
     return app
 
 
-def run_aiohttp(listener: socket.socket, factory: LoopFactory) -> None:
-    from aiohttp import web
-
+@contextmanager
+def static_file() -> Iterator[Path]:
+    """The file of 64 KiB, for the length of a `with` block."""
     with tempfile.NamedTemporaryFile() as static:
         static.write(LARGE)
         static.flush()
+        yield Path(static.name)
+
+
+def run_aiohttp(listener: socket.socket, factory: LoopFactory) -> None:
+    from aiohttp import web
+
+    with static_file() as static:
         web.run_app(
-            aiohttp_application(Path(static.name)),
+            aiohttp_application(static),
             sock=listener,
             backlog=BACKLOG,
             access_log=None,

@@ -1,19 +1,26 @@
 """The benchmarks' floors: the sum of the parts, what is possible within each round, the verdict,
-and the rendered section with and without a peer; each part by itself; the bare C server."""
+and the rendered section with and without a peer; each part by itself, and that it fails if it does
+not do what it measures; the bare C server."""
 
 import argparse
 import asyncio
 import math
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from benchmarks import floor_cold, floor_tasks
 from benchmarks.certificate import certificate_folder
-from benchmarks.floor_echoes import buffered, datagrams, expect, protocol, sock, streams
+from benchmarks.floor_applications import executor, http
+from benchmarks.floor_echoes import accept, buffered, datagrams, expect, protocol, sock, streams
+from benchmarks.floor_parts import PLAIN_PARTS
 from benchmarks.floor_results import (
     FloorResult,
     floor_cells,
@@ -21,9 +28,12 @@ from benchmarks.floor_results import (
     load_floors,
     save_floors,
 )
-from benchmarks.floor_tasks import TASK_PARTS, tasks
+from benchmarks.floor_timing import best_of
 from benchmarks.floor_tls import handshake, tls
+from benchmarks.floors import cheapest_peer, sent_from_file
+from benchmarks.http_server import ANSWER, LARGE
 from benchmarks.processes import Failed
+from benchmarks.results import Document, RowResult
 
 ABOUT = {
     "cpu": "a processor",
@@ -97,6 +107,27 @@ def test_a_row_of_tasks_is_in_nanoseconds():
     assert cells[-4:] == ["1.40 (1.40-1.40)", "-", "1.30", "yes"]
 
 
+def test_a_row_of_start_up_is_in_milliseconds():
+    turn = {"parts": {"asyncio": 40.0}, "loops": {"pyasync": 44.0, "uvloop": 50.0}}
+    cells = floor_cells("import", FloorResult("asyncio", [turn]))
+    assert cells[1:4] == ["ms", "40.0", "40.0 asyncio"]
+    assert cells[-4:] == ["1.25 (1.25-1.25)", "-", "1.00", "yes"]
+
+
+@pytest.mark.parametrize(
+    ("key", "figure", "peer"),
+    [("import", "value", "uvloop"), ("spawn", "value", "asyncio"), ("accept", "cpu_us", "asyncio")],
+)
+def test_the_best_peer_is_the_cheapest_that_the_row_is_compared_with(
+    monkeypatch: pytest.MonkeyPatch, key: str, figure: str, peer: str
+):
+    monkeypatch.setattr("benchmarks.floors.why_unusable", lambda name: None)
+    costs = {"pyasync": 1.0, "asyncio": 2.0, "uvloop": 3.0, "rloop": 4.0}
+    rounds = [{loop: {"value": 0.0, figure: cost} for loop, cost in costs.items()}]
+    bench = Document(False, ABOUT, {}, {key: RowResult(rounds)})
+    assert cheapest_peer(bench, key) == peer
+
+
 def test_the_section_is_rendered_from_what_was_saved(tmp_path: Path):
     path = tmp_path / "floors-3.14.json"
     floors = {KEY: result(12.0, 15.0), "tls_1k": FloorResult("TLS", [], "the server ended")}
@@ -134,11 +165,89 @@ def test_tls_is_driven_over_memory():
     assert 0 < cost < 100_000
 
 
-@pytest.mark.parametrize("part", TASK_PARTS)
-def test_tasks_are_measured_without_a_loop_and_on_one(part: str):
-    cost = tasks(options(part=part, loop="asyncio", size=50))
+def test_a_connection_is_made_and_closed_with_nothing_below_it(monkeypatch: pytest.MonkeyPatch):
+    cost, _ = asyncio.run(accept(options()))
+    assert 0 < cost < 1000
+    monkeypatch.setattr("benchmarks.floor_echoes.CloseProtocol", asyncio.Protocol)  # never closes
+    with pytest.raises(Failed, match="0 echoes"):
+        asyncio.run(accept(options()))
+
+
+@pytest.mark.parametrize("part", PLAIN_PARTS)
+def test_tasks_threads_and_processes_are_measured_by_themselves(part: str):
+    if part == "round_trip" and sys.platform != "linux":
+        pytest.skip("it waits by epoll")
+    measure = PLAIN_PARTS[part](options(part=part, loop="asyncio", size=50))
+    cost = best_of(0.002, 1, measure)
     assert math.isfinite(cost)
     assert cost > 0
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_coroutines_that_are_not_advanced_fail(monkeypatch: pytest.MonkeyPatch, many: int):
+    monkeypatch.setattr(floor_tasks, "deque", lambda turns, length: None)
+    with pytest.raises(Failed, match="not advanced to its end"):
+        floor_tasks.measure_switches(many)
+
+
+@pytest.mark.parametrize("run", [floor_cold.posix_spawn, floor_cold.popen])
+def test_a_child_that_fails_is_not_measured(
+    monkeypatch: pytest.MonkeyPatch, run: Callable[[], int]
+):
+    monkeypatch.setattr(floor_cold, "CHILD", "false")
+    with pytest.raises(Failed, match="false ended with code 1"):
+        floor_cold.measure_children(run)
+
+
+class Early(Future[int]):
+    """A call that says that it has ended before it has."""
+
+    def add_done_callback(self, fn: Callable[[Future[int]], object]) -> None:
+        fn(self)
+
+    def result(self, timeout: float | None = None) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"),
+    [
+        pytest.param(
+            floor_cold.measure_round_trip,
+            "before the call",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="it waits by epoll"),
+        ),
+        (floor_cold.measure_queue, "in their order"),
+    ],
+)
+def test_calls_that_an_executor_does_not_make_fail(
+    monkeypatch: pytest.MonkeyPatch, measure: Callable[[], float], reason: str
+):
+    assert measure() > 0
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", lambda *_: Early())
+    with pytest.raises(Failed, match=reason):
+        measure()
+
+
+@pytest.mark.parametrize(
+    ("part", "path", "body"),
+    [("httptools", "/", ANSWER), ("aiohttp", "/", ANSWER), ("aiohttp", "/static", LARGE)],
+)
+def test_an_application_answers_in_memory(part: str, path: str, body: bytes):
+    pytest.importorskip(part, reason="it is measured with the library")
+    # At least one request is measured, however little time there is.
+    cost, answer = asyncio.run(http(options(part=part, path=path, seconds=0.0)))
+    assert 0 < cost < 10_000
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert answer.endswith(b"\r\n\r\n" + body)
+
+
+def test_what_goes_to_the_executor_is_counted_by_the_request():
+    pytest.importorskip("aiohttp", reason="it is measured with the library")
+    cost, _ = asyncio.run(executor(options(path="/static")))
+    assert 0 < cost < 10_000
+    with pytest.raises(Failed, match="nothing to the executor for /small"):
+        asyncio.run(executor(options(path="/small")))
 
 
 def test_an_echo_that_is_not_what_was_sent_fails():
@@ -163,6 +272,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("unix", 3_000_000, ["--buffer=1000000"], []),
         ("udp", 1000, ["--udp"], []),
         ("tcp", 1000, ["--accept"], ["--accept"]),
+        ("tcp", 1000, ["--accept", "--work=1000", "--message=1000"], ["--accept"]),
     ],
 )
 def test_the_bare_server_carries_every_byte(
@@ -185,14 +295,41 @@ def test_the_handshake_server_shakes_hands(programs: Path):
     check_load(programs, command, "tcp", ["--size=1", "--tls", "--accept"])
 
 
-def check_load(programs: Path, command: list[Any], kind: str, options: list[str]) -> None:
-    """Runs the server under a short load, which must see no error."""
+@pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
+@pytest.mark.parametrize("size", [65536, 20_000_000])  # taken at once, or a part at a time
+def test_the_bare_server_answers_from_a_file(programs: Path, tmp_path: Path, size: int):
+    head, body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"0123456789abcdef"
+    body *= size // len(body)
+    path = tmp_path / "answer"
+    path.write_bytes(head + body)
+    sent = sent_from_file(path)
+    assert path.read_bytes() == head
+    with (
+        started([programs / "bare_server", f"--answer={path}", *sent]) as port,
+        socket.create_connection(("127.0.0.1", int(port)), timeout=20) as client,
+        client.makefile("rb") as stream,
+    ):
+        for _ in range(3):
+            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            assert stream.read(len(head + body)) == head + body
+
+
+@contextmanager
+def started(command: list[Any]) -> Iterator[str]:
+    """The server for the length of a `with` block: the port or the path where it listens."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
-        address = server.stdout.readline().strip()
+        try:
+            yield server.stdout.readline().strip()
+        finally:
+            server.terminate()
+
+
+def check_load(programs: Path, command: list[Any], kind: str, options: list[str]) -> None:
+    """Runs the server under a short load, which must see no error."""
+    with started(command) as address:
         load = [programs / "load", f"--{kind}={address}", "--connections=3", *options]
         load += ["--warmup=0.05", "--seconds=0.2"]
         done = subprocess.run(load, stdout=subprocess.PIPE, timeout=30)
-        server.terminate()
     assert done.returncode == 0, done.stdout
     assert b'"messages": 0,' not in done.stdout

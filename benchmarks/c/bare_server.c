@@ -5,23 +5,27 @@
  * waiting. Datagrams are received and sent as many at a time as there are.
  *
  *   bare_server [--unix=PATH | --udp | --accept] [--buffer=BYTES]
- *               [--work=NANOSECONDS --message=BYTES] [--answer=FILE]
+ *               [--work=NANOSECONDS --message=BYTES] [--answer=FILE [--file=FILE]]
  * echoes over TCP at a free port of 127.0.0.1, over a unix stream socket, or over UDP, or closes
  * each TCP connection that it accepts. At most --buffer bytes are read at a time (256 KiB).
  * With --work it stands in for a server that does some work: it keeps the processor busy for so
- * long per --message bytes that it reads; it answers whatever it reads with --answer, if given.
+ * long per --message bytes that it reads, or per connection that it accepts only to close it. It
+ * answers whatever it reads with --answer, if given, and with --file after it, by sendfile(2).
  * Prints one line once it listens: the port or the path. Ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -30,16 +34,22 @@
 
 enum { BUFFER_LIMIT = 1024 * 1024, BACKLOG = 1024, EVENTS = 512, DATAGRAMS = 32, DATAGRAM = 65536 };
 
+typedef enum { ALL_SENT, BLOCKED, BROKEN } Progress;
+
 typedef struct {
     int fd;
     char *unsent; /* owned; what the kernel did not take, or NULL */
     size_t begin, end;
+    off_t file_at; /* where the file is sent from next; its end when nothing is left of it */
+    bool blocked;  /* the kernel took no more; it says when there is room again */
 } Connection;
 
 static char buffer[BUFFER_LIMIT];
 static size_t buffer_size = 256 * 1024;
 static char *answer; /* sent in place of what was read */
 static size_t answer_size;
+static int file_fd = -1; /* sent after the answer, if there is one */
+static off_t file_size;
 static double work_ns, message_size = 1;
 static bool closes, tcp = true;
 
@@ -92,9 +102,9 @@ close_connection(Connection *connection)
     free(connection);
 }
 
-/* Keeps what the kernel did not take, and waits until it takes more instead of reading on. */
+/* Keeps what the kernel did not take. */
 static void
-keep_rest(int epoll_fd, Connection *connection, const char *data, size_t size)
+keep_rest(Connection *connection, const char *data, size_t size)
 {
     connection->unsent = malloc(size);
     if (connection->unsent == NULL) {
@@ -103,53 +113,90 @@ keep_rest(int epoll_fd, Connection *connection, const char *data, size_t size)
     memcpy(connection->unsent, data, size);
     connection->begin = 0;
     connection->end = size;
-    watch(epoll_fd, EPOLL_CTL_MOD, connection->fd, EPOLLOUT, connection);
 }
 
-static void
-send_rest(int epoll_fd, Connection *connection)
+/* What comes of a call that sent `sent` bytes of `size`, or failed. What the kernel did not take at
+ * once is not tried again before it says that there is room. */
+static Progress
+progress(ssize_t sent, size_t size)
 {
-    size_t left = connection->end - connection->begin;
-    ssize_t sent = send(connection->fd, connection->unsent + connection->begin, left, MSG_NOSIGNAL);
-    if (sent < 0) {
-        if (errno != EAGAIN) {
-            close_connection(connection);
-        }
-        return;
+    if (sent < 0 && errno != EAGAIN) {
+        return BROKEN;
     }
-    connection->begin += (size_t)sent;
-    if (connection->begin == connection->end) {
+    return sent >= 0 && (size_t)sent == size ? ALL_SENT : BLOCKED;
+}
+
+static Progress
+send_file(Connection *connection)
+{
+    if (connection->file_at == file_size) {
+        return ALL_SENT;
+    }
+    size_t left = (size_t)(file_size - connection->file_at);
+    return progress(sendfile(connection->fd, file_fd, &connection->file_at, left), left);
+}
+
+/* Sends what was kept, then what is left of the file. */
+static Progress
+send_rest(Connection *connection)
+{
+    if (connection->unsent != NULL) {
+        size_t left = connection->end - connection->begin;
+        const char *data = connection->unsent + connection->begin;
+        ssize_t sent = send(connection->fd, data, left, MSG_NOSIGNAL);
+        Progress made = progress(sent, left);
+        if (made != ALL_SENT) {
+            connection->begin += sent < 0 ? 0 : (size_t)sent;
+            return made;
+        }
         free(connection->unsent);
         connection->unsent = NULL;
-        watch(epoll_fd, EPOLL_CTL_MOD, connection->fd, EPOLLIN, connection);
     }
+    return send_file(connection);
 }
 
+/* Sends `size` bytes, then the file if there is one: in the same packets, which costs the least. */
+static Progress
+send_answer(Connection *connection, const char *data, size_t size)
+{
+    connection->file_at = 0;
+    int flags = MSG_NOSIGNAL | (file_size > 0 ? MSG_MORE : 0);
+    ssize_t sent = send(connection->fd, data, size, flags);
+    Progress made = progress(sent, size);
+    if (made == BLOCKED) {
+        size_t done = sent < 0 ? 0 : (size_t)sent;
+        keep_rest(connection, data + done, size - done);
+    }
+    return made == ALL_SENT ? send_file(connection) : made;
+}
+
+/* Reads and answers, or goes on with the answer. It is read from again once all of it has gone. */
 static void
 serve(int epoll_fd, Connection *connection)
 {
-    if (connection->unsent != NULL) {
-        send_rest(epoll_fd, connection);
-        return;
+    Progress made;
+    if (connection->blocked) {
+        made = send_rest(connection);
     }
-    ssize_t count = recv(connection->fd, buffer, buffer_size, 0);
-    if (count <= 0) {
-        if (count == 0 || errno != EAGAIN) {
-            close_connection(connection);
+    else {
+        ssize_t count = recv(connection->fd, buffer, buffer_size, 0);
+        if (count <= 0) {
+            if (count == 0 || errno != EAGAIN) {
+                close_connection(connection);
+            }
+            return;
         }
-        return;
+        work((size_t)count);
+        const char *data = answer != NULL ? answer : buffer;
+        made = send_answer(connection, data, answer != NULL ? answer_size : (size_t)count);
     }
-    work((size_t)count);
-    const char *data = answer != NULL ? answer : buffer;
-    size_t size = answer != NULL ? answer_size : (size_t)count;
-    ssize_t sent = send(connection->fd, data, size, MSG_NOSIGNAL);
-    if (sent < 0 && errno != EAGAIN) {
+    if (made == BROKEN) {
         close_connection(connection);
-        return;
     }
-    size_t done = sent < 0 ? 0 : (size_t)sent;
-    if (done < size) {
-        keep_rest(epoll_fd, connection, data + done, size - done);
+    else if (connection->blocked != (made == BLOCKED)) {
+        connection->blocked = made == BLOCKED;
+        uint32_t events = connection->blocked ? EPOLLOUT : EPOLLIN;
+        watch(epoll_fd, EPOLL_CTL_MOD, connection->fd, events, connection);
     }
 }
 
@@ -159,6 +206,7 @@ accept_all(int epoll_fd, int listener)
     int fd, on = 1;
     while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
         if (closes) {
+            work((size_t)message_size);
             close(fd);
             continue;
         }
@@ -254,6 +302,17 @@ load_answer(const char *path)
 }
 
 static void
+open_file(const char *path)
+{
+    struct stat status;
+    file_fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (file_fd < 0 || fstat(file_fd, &status) < 0) {
+        die(path);
+    }
+    file_size = status.st_size;
+}
+
+static void
 run(int listener, bool udp)
 {
     struct epoll_event events[EVENTS];
@@ -280,10 +339,15 @@ int
 main(int argc, char **argv)
 {
     static const struct option options[] = {
-        {"unix", required_argument, NULL, 'x'},   {"udp", no_argument, NULL, 'd'},
-        {"accept", no_argument, NULL, 'c'},       {"buffer", required_argument, NULL, 'b'},
-        {"work", required_argument, NULL, 'w'},   {"message", required_argument, NULL, 'm'},
-        {"answer", required_argument, NULL, 'a'}, {NULL, 0, NULL, 0},
+        {"unix", required_argument, NULL, 'x'},
+        {"udp", no_argument, NULL, 'd'},
+        {"accept", no_argument, NULL, 'c'},
+        {"buffer", required_argument, NULL, 'b'},
+        {"work", required_argument, NULL, 'w'},
+        {"message", required_argument, NULL, 'm'},
+        {"answer", required_argument, NULL, 'a'},
+        {"file", required_argument, NULL, 'f'},
+        {NULL, 0, NULL, 0},
     };
     const char *path = NULL;
     bool udp = false, valid = true;
@@ -311,16 +375,22 @@ main(int argc, char **argv)
         case 'a':
             load_answer(optarg);
             break;
+        case 'f':
+            open_file(optarg);
+            break;
         default:
             valid = false;
         }
     }
     valid = valid && optind == argc && buffer_size > 0 && buffer_size <= BUFFER_LIMIT;
-    if (!valid || message_size <= 0) {
+    valid = valid && message_size > 0 && (file_fd < 0 || answer != NULL);
+    if (!valid) {
         fprintf(stderr, "usage: bare_server [--unix=PATH | --udp | --accept] [--buffer=BYTES] "
-                        "[--work=NANOSECONDS --message=BYTES] [--answer=FILE]\n");
+                        "[--work=NANOSECONDS --message=BYTES] "
+                        "[--answer=FILE [--file=FILE]]\n");
         return 2;
     }
+    signal(SIGPIPE, SIG_IGN); /* sendfile(2) cannot be asked not to send it */
     tcp = path == NULL;
     int listener = path != NULL ? listen_unix(path) : listen_ip(udp);
     fflush(stdout);
