@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import weakref
-from asyncio import base_events, sslproto
+from asyncio import base_events, futures, sslproto
 from asyncio.base_events import BaseEventLoop
 from asyncio.unix_events import SelectorEventLoop
 from collections.abc import Callable
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
 _SocketOperation = _core.SocketOperation
+_set_result_unless_cancelled: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]  # private
 _begin_connecting = _core.Connecting.begin
 _getaddrinfo = socket.getaddrinfo
 _getnameinfo = socket.getnameinfo
@@ -53,6 +54,20 @@ class _WatchedDescriptors:
         if not readable and not writable:
             raise KeyError(f"{fd!r} is not registered")
         return SelectorKey(fd, fd, EVENT_READ * readable | EVENT_WRITE * writable, None)
+
+
+def _sendfile_at_once(transp: Any, file: Any, offset: Any, count: Any) -> int:
+    """Bytes of the file that were sent without waiting; 0 where asyncio has to look at the
+    arguments, or at what there is to send."""
+    if type(offset) is not int or type(count) is not int or offset < 0 or count <= 0:
+        return 0
+    if not isinstance(transp, _core.SocketTransport) or "b" not in getattr(file, "mode", "b"):
+        return 0
+    try:
+        fileno = file.fileno()
+    except (AttributeError, OSError):  # io.UnsupportedOperation is one
+        return 0
+    return transp._sendfile_at_once(fileno, offset, count)
 
 
 def _new_child_watcher() -> Any:
@@ -318,15 +333,44 @@ class Loop(_core.Loop, SelectorEventLoop):
         await self._serve(server, start_serving, options.get("sock") is not None)
         return server
 
+    # ---- sendfile: csrc/net/sendfile.c, and the standard library's for what has to wait
+
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        sent = _sendfile_at_once(transp, file, offset, count)
+        if sent and sent == count:
+            # In asyncio the socket is asked once more, in the next poll.
+            done: asyncio.Future[int] = self.create_future()
+            self.call_soon(_set_result_unless_cancelled, done, sent)
+            return await done
+        if sent:
+            return await self._sendfile_rest(transp, file.fileno(), offset, count, sent)
         # The base takes the transport out of _transports for the time, where ours isn't.
         fd = transp._sock_fd
         self._transports[fd] = transp
         try:
-            sent: int = await _asyncio_loop._sendfile_native(self, transp, file, offset, count)
+            total: int = await _asyncio_loop._sendfile_native(self, transp, file, offset, count)
         finally:
             self._transports.pop(fd, None)
-        return sent
+        return total
+
+    async def _sendfile_rest(
+        self, transp: Any, fileno: int, offset: int, count: int | None, sent: int
+    ) -> int:
+        """Goes on where the socket was full, or the file shorter than was said."""
+        was_reading = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        try:
+            done = self.create_future()
+            _asyncio_loop._sock_sendfile_native_impl(
+                self, done, None, transp._sock, fileno, offset + sent, count, count, sent
+            )
+            total: int = await done
+            return total
+        finally:
+            transp._reset_empty_waiter()
+            if was_reading:
+                transp.resume_reading()
 
     # ---- bare sockets: csrc/loop/sockops.c; sendfile is the standard library's
 

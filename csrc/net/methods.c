@@ -374,42 +374,6 @@ transport_call_connection_lost(PyObject *self, PyObject *exc)
     return none_or_error(pa_transport_lose(cast(self), exc));
 }
 
-/* ---- sendfile */
-
-static PyObject *
-transport_make_empty_waiter(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    PaTransport *t = cast(self);
-    if (t->empty_waiter != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "Empty waiter is already set");
-        return NULL;
-    }
-    if (pa_transport_flush(t) < 0) {
-        return NULL;
-    }
-    /* sendfile() watches the descriptor itself while reading is paused. */
-    pa_transport_watch(t, true);
-    pa_transport_lend_descriptor(t, true);
-    t->empty_waiter = pa_future_new(&t->member.loop->sched);
-    if (t->empty_waiter != NULL && t->queue.count == 0) {
-        PyObject *result = PyObject_CallMethodOneArg(
-            t->empty_waiter, pa_transport_state(t)->names.set_result, Py_None);
-        if (result == NULL) {
-            return NULL;
-        }
-        Py_DECREF(result);
-    }
-    return Py_XNewRef(t->empty_waiter);
-}
-
-static PyObject *
-transport_reset_empty_waiter(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    Py_CLEAR(cast(self)->empty_waiter);
-    pa_transport_lend_descriptor(cast(self), false);
-    Py_RETURN_NONE;
-}
-
 /* ---- repr */
 
 static bool
@@ -560,8 +524,9 @@ PyMethodDef pa_transport_methods[] = {
     {"write_eof", transport_write_eof, METH_NOARGS, write_eof_doc},
     {"can_write_eof", transport_can_write_eof, METH_NOARGS, can_write_eof_doc},
     {"resume_reading", transport_resume_reading, METH_NOARGS, resume_reading_doc},
-    {"_make_empty_waiter", transport_make_empty_waiter, METH_NOARGS, NULL},
-    {"_reset_empty_waiter", transport_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_make_empty_waiter", pa_transport_make_empty_waiter, METH_NOARGS, NULL},
+    {"_reset_empty_waiter", pa_transport_reset_empty_waiter, METH_NOARGS, NULL},
+    {"_sendfile_at_once", pa_transport_sendfile_at_once, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

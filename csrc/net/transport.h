@@ -70,6 +70,7 @@ struct PaTransport {
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
     bool protocol_paused; // pause_writing() was called
     bool flush_linked;    // in the loop's list of transports with writes waiting
+    bool more_follows;    // a file goes right behind what is being sent
 };
 
 /* ---- transport.c: the life of a transport */
@@ -175,6 +176,14 @@ int pa_transport_maybe_resume(PaTransport *t);
 int pa_transport_dropped(PaTransport *t);
 /* Takes the transport out of the loop's list of those with writes waiting. */
 void pa_transport_flush_unlink(PaTransport *t);
+
+/* ---- sendfile.c: methods that loop.sendfile() calls */
+
+/* _sendfile_at_once(file, offset, count): descriptor and bytes; how many bytes of the file were sent
+ * without waiting, 0 when it is not possible so. */
+PyObject *pa_transport_sendfile_at_once(PyObject *self, PyObject *args);
+PyObject *pa_transport_make_empty_waiter(PyObject *self, PyObject *ignored);
+PyObject *pa_transport_reset_empty_waiter(PyObject *self, PyObject *ignored);
 
 /* ---- streams.c */
 

@@ -30,6 +30,9 @@
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0
 #endif
+#ifndef MSG_MORE
+#define MSG_MORE 0
+#endif
 
 /* ---- sending */
 
@@ -37,7 +40,7 @@
 static ssize_t
 send_vector(PaTransport *t, struct iovec *iov, int count)
 {
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL;
+    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (t->more_follows ? MSG_MORE : 0);
     struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
     ssize_t sent;
     do {
