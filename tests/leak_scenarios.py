@@ -8,9 +8,12 @@ object shows as several. What the event loop cannot do yet has no scenario here.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import contextvars
 import functools
+import gc
+import logging
 import os
 import signal
 import socket
@@ -256,6 +259,47 @@ async def executor():
         await asyncio.to_thread(repr, loop)
         with contextlib.suppress(Refused):
             await loop.run_in_executor(None, fail)
+
+
+class Held:
+    """An executor whose futures are completed by the scenario."""
+
+    def submit(self, *_):
+        self.source = concurrent.futures.Future()
+        return self.source
+
+
+@on_loop
+async def executor_ends():
+    """A chain of futures ends in every way: by either end, on either thread, or never."""
+    loop, held = asyncio.get_running_loop(), Held()
+    loop.set_exception_handler(lambda *_: None)
+    logger = logging.getLogger("concurrent.futures")
+    logger.disabled = True  # it tells of what a future refuses
+    for _ in range(REPEAT):
+        for end in (
+            lambda: held.source.set_result(object()),
+            lambda: held.source.set_exception(Refused()),
+            lambda: held.source.set_exception(StopIteration()),
+            lambda: held.source.cancel(),
+            lambda: future.cancel(),
+            lambda: future.set_result(None) or held.source.set_result(None),
+            lambda: None,
+        ):
+            future = loop.run_in_executor(held, int, *range(12))
+            repr(future)
+            end()
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if future.done() and not future.cancelled():
+                future.exception()
+            future = held.source = None
+        with contextlib.suppress(TypeError, AssertionError, AttributeError):
+            loop.run_in_executor(Held)
+        with contextlib.suppress(TypeError, AssertionError, AttributeError):
+            loop.run_in_executor(object(), int)
+    logger.disabled = False
+    gc.collect()
 
 
 @on_loop

@@ -53,6 +53,19 @@
     X(recvfrom_into)                                                                               \
     X(slow_callback_duration)                                                                      \
     X(time)                                                                                        \
+    /* loop/executor.c */                                                                          \
+    X(FINISHED)                                                                                    \
+    X(_check_default_executor)                                                                     \
+    X(_copy_future_state)                                                                          \
+    X(_default_executor)                                                                           \
+    X(_exception)                                                                                  \
+    X(_get_running_loop)                                                                           \
+    X(_result)                                                                                     \
+    X(_state)                                                                                      \
+    X(call_soon_threadsafe)                                                                        \
+    X(run_in_executor)                                                                             \
+    X(submit)                                                                                      \
+    X(wrap_future)                                                                                 \
     /* net */                                                                                      \
     X(join)                                                                                        \
     X(setblocking)                                                                                 \

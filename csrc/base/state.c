@@ -74,6 +74,9 @@ import_asyncio(PaAsyncio *aio)
         {&aio->FlowControlMixin, "asyncio.transports", "_FlowControlMixin", false},
         {&aio->DatagramTransport, "asyncio.transports", "DatagramTransport", false},
         {&aio->constants, "asyncio", "constants", false},
+        {&aio->base_events, "asyncio", "base_events", false},
+        {&aio->futures, "asyncio", "futures", false},
+        {&aio->ConcurrentFuture, "concurrent.futures", "Future", false},
         {&aio->set_result_unless_cancelled, "asyncio.futures", "_set_result_unless_cancelled",
          false},
         {&aio->iscoroutine, "asyncio.coroutines", "iscoroutine", false},
@@ -175,6 +178,7 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
     }
     if (err == 0) {
         Py_VISIT(st->overlay_reason);
+        Py_VISIT(st->chain_set_state);
     }
     return err;
 }
@@ -225,6 +229,7 @@ pa_state_clear(PaState *st)
     clear_block(&st->ssl, sizeof(st->ssl));
     Py_CLEAR(st->feed.type);
     Py_CLEAR(st->overlay_reason);
+    Py_CLEAR(st->chain_set_state);
 }
 
 PyTypeObject *

@@ -38,6 +38,9 @@ typedef struct {
     PyObject *FlowControlMixin;            // asyncio.transports._FlowControlMixin
     PyObject *DatagramTransport;           // asyncio.DatagramTransport
     PyObject *constants;                   // module asyncio.constants
+    PyObject *base_events;                 // module asyncio.base_events
+    PyObject *futures;                     // module asyncio.futures
+    PyObject *ConcurrentFuture;            // concurrent.futures.Future
     PyObject *set_result_unless_cancelled; // asyncio.futures._set_result_unless_cancelled
     PyObject *stream_data_received;        // asyncio.streams.StreamReaderProtocol.data_received
     PyObject *stream_feed_data;            // asyncio.streams.StreamReader.feed_data
@@ -106,6 +109,7 @@ typedef struct PaState {
     PyTypeObject *connecting_type;
     PyTypeObject *tls_transport_type;
     PyTypeObject *socket_operation_type;
+    PyTypeObject *chain_link_type; // loop/executor.c
 
     PaNames names;
     PaKwnames kwnames;
@@ -121,6 +125,12 @@ typedef struct PaState {
     bool inline_values;
     /* Where asyncio's fields begin in a thread state (sched/threadslots.h), 0 when not known. */
     Py_ssize_t thread_slots_offset;
+
+    /* loop/executor.c: asyncio's _chain_future() is one that we know; it asks for the running loop; and
+     * what completes a chained future on the loop (owned). */
+    bool chain_known;
+    bool chain_asks_running_loop;
+    PyObject *chain_set_state;
 
     /* Where the map of a contextvars.Context stands in it (sched/snapshot.h), 0 when not known. */
     Py_ssize_t context_map_offset;

@@ -367,7 +367,8 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     if (PyObject_GenericSetAttr(self, name, value) < 0) {
         return -1;
     }
-    if (name == names->time || name == names->call_soon || name == names->call_at) {
+    if (name == names->time || name == names->call_soon || name == names->call_at ||
+        name == names->call_soon_threadsafe || name == names->create_future) {
         return pa_loop_find_overrides(loop);
     }
     return 0;
@@ -438,7 +439,8 @@ add_methods_of_other_files(PyTypeObject *type)
 {
     return add_methods(type, pa_loop_schedule_methods) < 0 ||
                    add_methods(type, pa_loop_fdwatch_methods) < 0 ||
-                   add_methods(type, pa_loop_sock_methods) < 0
+                   add_methods(type, pa_loop_sock_methods) < 0 ||
+                   add_methods(type, pa_loop_executor_methods) < 0
                ? -1
                : 0;
 }
@@ -470,5 +472,5 @@ pa_loop_init_type(PyObject *module, PaState *st)
     if (st->loop_type == NULL || add_methods_of_other_files(st->loop_type) < 0) {
         return -1;
     }
-    return pa_socket_operation_init_type(module, st);
+    return pa_socket_operation_init_type(module, st) < 0 ? -1 : pa_executor_init_type(module, st);
 }

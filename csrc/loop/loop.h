@@ -63,7 +63,9 @@ struct PaLoop {
     PyObject *old_wakeup_fd;      // owned: what set_wakeup_fd() replaced, NULL when not armed
     bool time_overridden;         // a subclass or the instance brings its own time() ...
     bool call_soon_overridden;    // ... call_soon() ...
-    bool call_at_overridden;      // ... call_at()
+    bool call_at_overridden;      // ... call_at() ...
+    bool call_soon_threadsafe_overridden; // ... call_soon_threadsafe() ...
+    bool create_future_overridden;        // ... create_future()
 
     uv_loop_t uv;
     uv_poll_t signal_poll; // on signal_fds[0]
@@ -175,6 +177,11 @@ int pa_loop_find_overrides(PaLoop *loop);
 int pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                       PyObject *context);
 
+/* loop.call_soon_threadsafe(callback, *args) from C, in any thread that holds the GIL, without the
+ * checks of debug mode; goes through an overriding one. 0 or -1. */
+int pa_loop_call_soon_threadsafe(PaLoop *loop, PyObject *callback, PyObject *const *args,
+                                 Py_ssize_t nargs);
+
 /* ---- signals.c */
 
 /* Arms signal.set_wakeup_fd() on the main thread; a no-op on others. 0 or -1. */
@@ -239,6 +246,7 @@ int pa_uv_error(int err);
 extern PyMethodDef pa_loop_schedule_methods[];
 extern PyMethodDef pa_loop_fdwatch_methods[];
 extern PyMethodDef pa_loop_sock_methods[]; // sockops.c
+extern PyMethodDef pa_loop_executor_methods[];
 
 /* The OSError of a connect to address that has failed with the errno, worded as asyncio's. New
  * reference; sockops.c. */
@@ -246,6 +254,9 @@ PyObject *pa_connect_error(int code, PyObject *address);
 
 /* The type behind the loop's sock_*(), sockops.c. 0 or -1. */
 int pa_socket_operation_init_type(PyObject *module, PaState *st);
+
+/* What executor.c keeps in the state. 0 or -1. */
+int pa_executor_init_type(PyObject *module, PaState *st);
 
 int pa_loop_init_type(PyObject *module, PaState *st);
 

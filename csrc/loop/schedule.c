@@ -67,6 +67,29 @@ queue_new_handle(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ssi
     return handle;
 }
 
+/* What a method of that name returns that overrides ours, by subclass or by instance. */
+static PyObject *
+call_overriding(PaLoop *loop, PyObject *name, PyObject *callback, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *context)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)loop, name), *kwargs = NULL;
+    PyObject *all = method == NULL ? NULL : PyTuple_New(nargs + 1);
+    if (all != NULL) {
+        PyTuple_SET_ITEM(all, 0, Py_NewRef(callback));
+        for (Py_ssize_t i = 0; i < nargs; i++) {
+            PyTuple_SET_ITEM(all, i + 1, Py_NewRef(args[i]));
+        }
+    }
+    if (all != NULL && context != NULL) {
+        kwargs = Py_BuildValue("{O:O}", loop->sched.st->names.context, context);
+    }
+    PyObject *handle = all == NULL || PyErr_Occurred() ? NULL : PyObject_Call(method, all, kwargs);
+    Py_XDECREF(method);
+    Py_XDECREF(all);
+    Py_XDECREF(kwargs);
+    return handle;
+}
+
 int
 pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
                   PyObject *context)
@@ -79,22 +102,8 @@ pa_loop_call_soon(PaLoop *loop, PyObject *callback, PyObject *const *args, Py_ss
         handle = queue_new_handle(loop, callback, args, nargs, context);
     }
     else {
-        PyObject *method = PyObject_GetAttr((PyObject *)loop, loop->sched.st->names.call_soon);
-        PyObject *all = method == NULL ? NULL : PyTuple_New(nargs + 1);
-        if (all != NULL) {
-            PyTuple_SET_ITEM(all, 0, Py_NewRef(callback));
-            for (Py_ssize_t i = 0; i < nargs; i++) {
-                PyTuple_SET_ITEM(all, i + 1, Py_NewRef(args[i]));
-            }
-        }
-        PyObject *kwargs = NULL;
-        if (all != NULL && context != NULL) {
-            kwargs = Py_BuildValue("{O:O}", loop->sched.st->names.context, context);
-        }
-        handle = all == NULL || PyErr_Occurred() ? NULL : PyObject_Call(method, all, kwargs);
-        Py_XDECREF(method);
-        Py_XDECREF(all);
-        Py_XDECREF(kwargs);
+        handle =
+            call_overriding(loop, loop->sched.st->names.call_soon, callback, args, nargs, context);
     }
     Py_XDECREF(handle);
     return handle == NULL ? -1 : 0;
@@ -134,6 +143,23 @@ wake(PaLoop *loop)
         loop->wakeup_sent = true;
         pa_backend_wake(loop);
     }
+}
+
+/* Nobody sees the handle, so it need not be one whose cancel() waits. */
+int
+pa_loop_call_soon_threadsafe(PaLoop *loop, PyObject *callback, PyObject *const *args,
+                             Py_ssize_t nargs)
+{
+    PyObject *handle;
+    if (loop->call_soon_threadsafe_overridden) {
+        handle = call_overriding(loop, loop->sched.st->names.call_soon_threadsafe, callback, args,
+                                 nargs, NULL);
+    }
+    else if ((handle = queue_new_handle(loop, callback, args, nargs, NULL)) != NULL) {
+        wake(loop);
+    }
+    Py_XDECREF(handle);
+    return handle == NULL ? -1 : 0;
 }
 
 PyDoc_STRVAR(call_soon_threadsafe_doc,
