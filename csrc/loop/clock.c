@@ -1,9 +1,9 @@
 /* loop/clock.c: the one function that the loop asks for the time, and who may override it.
  *
  * time() is the clock of time.monotonic(). A subclass or an instance that brings its own time()
- * (test suites do, to fast-forward) is honoured; so are call_soon() and call_at(). Which of them is
- * overridden is found out when the loop is made, when it starts to run and when such an attribute
- * is set, never per callback. */
+ * (test suites do, to fast-forward) is honoured; so are call_soon(), call_at() and create_future().
+ * Which of them is overridden is found out when the loop is made, when it starts to run and when such
+ * an attribute is set, never per callback. */
 #include "loop/loop.h"
 
 #include <time.h>
@@ -58,12 +58,14 @@ pa_loop_find_overrides(PaLoop *loop)
     int time = is_overridden(loop, names->time);
     int call_soon = is_overridden(loop, names->call_soon);
     int call_at = is_overridden(loop, names->call_at);
-    if (time < 0 || call_soon < 0 || call_at < 0) {
+    int create_future = is_overridden(loop, names->create_future);
+    if (time < 0 || call_soon < 0 || call_at < 0 || create_future < 0) {
         return -1;
     }
     loop->time_overridden = time;
     loop->call_soon_overridden = call_soon;
     loop->call_at_overridden = call_at;
+    loop->create_future_overridden = create_future;
     loop->sched.direct = !loop->sched.debug && !call_soon;
     return 0;
 }

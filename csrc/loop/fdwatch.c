@@ -182,13 +182,32 @@ fd_of(PyObject *fileobj)
     return (int)fd;
 }
 
+/* How many entries _transports has, dead ones among them, or -1. It is a WeakValueDictionary, whose
+ * own dict is remembered: asking the former costs more than all the rest of a socket operation's
+ * watch. */
+static Py_ssize_t
+count_stock_transports(PaLoop *loop)
+{
+    if (loop->stock_transports != NULL) {
+        return PyDict_GET_SIZE(loop->stock_transports);
+    }
+    PaNames *names = &loop->sched.st->names;
+    PyObject *noted = PyObject_GetAttr((PyObject *)loop, names->_transports), *dict = NULL;
+    int has_dict = noted == NULL ? -1 : PyObject_GetOptionalAttr(noted, names->data, &dict);
+    Py_ssize_t count = has_dict < 0 ? -1 : PyObject_Size(has_dict ? dict : noted);
+    if (has_dict > 0 && PyDict_CheckExact(dict)) {
+        loop->stock_transports = Py_NewRef(dict);
+    }
+    Py_XDECREF(noted);
+    Py_XDECREF(dict);
+    return count;
+}
+
 /* The same for the standard library's own transports, which note themselves in _transports. */
 static int
 ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
 {
-    PyObject *noted = PyObject_GetAttrString((PyObject *)loop, "_transports");
-    Py_ssize_t count = noted == NULL ? -1 : PyObject_Size(noted);
-    Py_XDECREF(noted);
+    Py_ssize_t count = count_stock_transports(loop);
     if (count <= 0) {
         return (int)count;
     }
@@ -198,12 +217,18 @@ ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
     return reply == NULL ? -1 : 0;
 }
 
+static inline bool
+has_transport(const PaLoop *loop, int fd)
+{
+    return fd < loop->fds_size && loop->fds[fd].transport != NULL;
+}
+
 /* RuntimeError when an open transport uses fd: two readers of one descriptor steal from each
  * other. */
 static int
 ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
 {
-    if (fd >= loop->fds_size || loop->fds[fd].transport == NULL) {
+    if (!has_transport(loop, fd)) {
         return 0;
     }
     PyObject *transport = Py_NewRef(loop->fds[fd].transport);
@@ -321,20 +346,25 @@ drop_checked(PyObject *self, PyObject *fileobj, int event, bool is_public)
 
 /* ---- for socket operations */
 
+/* No transport uses fd, or RuntimeError and -1. */
+static int
+ensure_free(PaLoop *loop, int fd)
+{
+    Py_ssize_t suspects = has_transport(loop, fd) ? 1 : count_stock_transports(loop);
+    if (suspects <= 0) {
+        return (int)suspects; /* most often, and without an object for the number */
+    }
+    PyObject *number = PyLong_FromLong(fd);
+    int err = number == NULL || ensure_no_transport(loop, number, fd) < 0 ||
+              ensure_no_stock_transport(loop, number) < 0;
+    Py_XDECREF(number);
+    return err ? -1 : 0;
+}
+
 PyObject *
 pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback)
 {
-    PyObject *number = PyLong_FromLong(fd);
-    if (number == NULL) {
-        return NULL;
-    }
-    PyObject *handle = NULL;
-    if (ensure_no_transport(loop, number, fd) == 0 &&
-        ensure_no_stock_transport(loop, number) == 0) {
-        handle = add(loop, fd, event, callback, NULL, 0, NULL, true);
-    }
-    Py_DECREF(number);
-    return handle;
+    return ensure_free(loop, fd) < 0 ? NULL : add(loop, fd, event, callback, NULL, 0, NULL, true);
 }
 
 int

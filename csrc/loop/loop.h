@@ -55,13 +55,14 @@ struct PaLoop {
     PaSched sched; // first: PaSchedObject
 
     PyObject *weakrefs;
-    PyObject *task_factory;       // owned or NULL
-    PyObject *pending_exit;       // owned: KeyboardInterrupt, SystemExit that I/O callbacks raised
-    PyObject *old_asyncgen_hooks; // owned: sys.get_asyncgen_hooks() of before run_forever()
-    PyObject *old_wakeup_fd;      // owned: what set_wakeup_fd() replaced, NULL when not armed
-    bool time_overridden;         // a subclass or the instance brings its own time() ...
-    bool call_soon_overridden;    // ... call_soon() ...
-    bool call_at_overridden;      // ... call_at()
+    PyObject *task_factory;        // owned or NULL
+    PyObject *pending_exit;        // owned: KeyboardInterrupt, SystemExit that I/O callbacks raised
+    PyObject *old_asyncgen_hooks;  // owned: sys.get_asyncgen_hooks() of before run_forever()
+    PyObject *old_wakeup_fd;       // owned: what set_wakeup_fd() replaced, NULL when not armed
+    bool time_overridden;          // a subclass or the instance brings its own time() ...
+    bool call_soon_overridden;     // ... call_soon() ...
+    bool call_at_overridden;       // ... call_at() ...
+    bool create_future_overridden; // ... create_future()
 
     uv_loop_t uv;
     uv_poll_t signal_poll; // on signal_fds[0]
@@ -96,6 +97,7 @@ struct PaLoop {
 
     PaFdSlot *fds; // by descriptor
     int fds_size;
+    PyObject *stock_transports; // owned: the dict inside of _transports, once it was needed
 
     PaMember *members; // open transports and listeners; one reference each
 
@@ -162,7 +164,8 @@ extern const char pa_loop_own_methods_doc[];
 double pa_loop_time(PaLoop *loop);
 /* time.monotonic(), in seconds. */
 double pa_monotonic(void);
-/* Finds out which of time(), call_soon(), call_at() the type or the instance overrides. 0 or -1. */
+/* Finds out which of time(), call_soon(), call_at(), create_future() the type or the instance
+ * overrides. 0 or -1. */
 int pa_loop_find_overrides(PaLoop *loop);
 
 /* ---- schedule.c */
@@ -238,10 +241,10 @@ extern PyMethodDef pa_loop_fdwatch_methods[];
 extern PyMethodDef pa_loop_sock_methods[]; // sockops.c
 
 /* The OSError of a connect to address that has failed with the errno, worded as asyncio's. New
- * reference; sockops.c. */
+ * reference; sockattempt.c. */
 PyObject *pa_connect_error(int code, PyObject *address);
 
-/* The type behind the loop's sock_*(), sockops.c. 0 or -1. */
+/* The type behind the loop's sock_*(), sockwait.c. 0 or -1. */
 int pa_socket_operation_init_type(PyObject *module, PaState *st);
 
 int pa_loop_init_type(PyObject *module, PaState *st);
