@@ -1,6 +1,7 @@
 """The loop's sock_* coroutines: bare sockets driven by tasks."""
 
 import asyncio
+import contextvars
 import errno
 import gc
 import inspect
@@ -705,6 +706,7 @@ async def test_a_socket_closed_while_an_operation_waits(loop, pair):
         assert receiver.exception().errno == errno.EBADF
     else:
         receiver.cancel()
+        await turns(2)
 
 
 @pytest.mark.parametrize("kind", ["subclass", "instance attribute", "wrapped"])
@@ -829,3 +831,96 @@ async def test_a_socket_of_the_standard_librarys_transport_is_refused(loop, pair
     with pytest.raises(RuntimeError, match="is used by transport"):
         await loop.sock_recv(right, 10)
     del transport
+
+
+@pytest.mark.parametrize("when", ["before", "while it waits"])
+async def test_operations_in_debug_mode(loop, pair, when):
+    left, right = pair
+    loop.set_debug(when == "before")
+    receiver = asyncio.ensure_future(loop.sock_recv(right, 10))
+    sender = asyncio.ensure_future(loop.sock_sendall(left, bytearray(1_000_000)))
+    await turns(2)
+    loop.set_debug(True)
+    assert await receiver == bytes(10)
+    buffer, got = bytearray(100_000), 10
+    while got < 1_000_000:
+        got += await loop.sock_recv_into(right, buffer)
+    await sender
+    cancelled = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    loop.set_debug(False)
+
+
+async def test_a_receiver_whose_watch_is_removed_in_its_turn(loop, pair):
+    left, right = pair
+    receiver = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    left.send(b"data")
+    loop.call_soon(
+        loop.remove_reader, right
+    )  # ahead of the receiver, which the next poll makes ready
+    await turns(3)
+    assert not receiver.done() and right.recv(10) == b"data"
+    receiver.cancel()
+    await turns(2)
+
+
+async def test_a_reader_in_the_place_of_a_receiver(loop, pair):
+    left, right = pair
+    receiver = asyncio.ensure_future(loop.sock_recv(right, 10))
+    await turns(2)
+    seen = loop.create_future()
+    loop.add_reader(right, lambda: seen.done() or seen.set_result(right.recv(10)))
+    left.send(b"data")
+    assert await seen == b"data" and not receiver.done()
+    receiver.cancel()
+    await turns(2)
+    left.send(b"more")
+    loop.remove_reader(right)
+    with pytest.raises(asyncio.CancelledError):
+        await receiver
+
+
+async def test_a_method_of_the_programs_socket_sees_the_context(loop):
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen = []
+
+    class Socket(socket.socket):
+        def recv(self, *args):
+            seen.append(variable.get())
+            return super().recv(*args)
+
+    async def receive():
+        variable.set("of the task")
+        return await loop.sock_recv(right, 10)
+
+    left, other = socket.socketpair()
+    with left, Socket(fileno=other.detach()) as right:
+        right.setblocking(False)
+        receiver = asyncio.ensure_future(receive())
+        await turns(2)
+        left.send(b"data")
+        assert await receiver == b"data"
+    assert len(seen) >= 2 and set(seen) == {"of the task"}
+
+
+async def test_the_order_of_receivers_and_callbacks(loop, pair):
+    """A receiver takes its turn behind what was ready, and the task behind it in the next."""
+    left, right = pair
+    order = []
+
+    async def receive():
+        await loop.sock_recv(right, 10)
+        order.append("received")
+
+    receiver = asyncio.ensure_future(receive())
+    await turns(2)
+    waiter = receiver._fut_waiter
+    waiter.add_done_callback(lambda _: order.append("future"))
+    left.send(b"data")
+    loop.call_soon(lambda: (order.append("ready"), loop.call_soon(order.append, "next")))
+    await receiver
+    assert order == ["ready", "next", "received", "future"]

@@ -31,7 +31,8 @@ typedef struct {
 } PaMemberKind;
 
 /* The head of every object that embeds a PaPoll (transports, listeners). From the moment it is open
- * until its on_closed it is linked into loop->members, and the loop owns one reference to it. */
+ * until its on_closed it is linked into loop->members, and the loop owns one reference to it. Socket
+ * operations begin with it too, for the ready ring alone: they are never linked. */
 struct PaMember {
     PyObject_HEAD
     PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class; unused by other members
@@ -211,9 +212,11 @@ int pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg);
 /* loop._add_reader(fd, callback) or _add_writer(): event is UV_READABLE or UV_WRITABLE. New
  * reference to the Handle, NULL with an exception; RuntimeError when a transport uses fd. */
 PyObject *pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback);
-/* Takes back what pa_fdwatch_add() gave, unless another callback has replaced it; the descriptor
- * stays prepared for the next one. 0 or -1. */
-int pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle);
+/* The same for a PaSockOp, whose kind->ready() is to run without a Handle. 0 or -1. */
+int pa_fdwatch_add_operation(PaLoop *loop, int fd, int event, PyObject *op);
+/* Takes back what pa_fdwatch_add() gave, or the operation, unless another has replaced it; the
+ * descriptor stays prepared for the next one. 0 or -1. */
+int pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *watcher);
 /* Forgets what the above has left: fd may be another file by now, or is going to be watched by
  * others. */
 void pa_fdwatch_forget(PaLoop *loop, int fd);

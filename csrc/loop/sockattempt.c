@@ -47,7 +47,7 @@ PyObject *
 pa_sock_attempt_recv(PaSockOp *op)
 {
     int fd = pa_sock_descriptor(pa_sockop_state(op), op->sock);
-    char *buffer = fd < 0 ? NULL : pa_loop_read_buffer(op->loop);
+    char *buffer = fd < 0 ? NULL : pa_loop_read_buffer(op->member.loop);
     if (buffer == NULL) {
         return NULL;
     }

@@ -13,26 +13,27 @@ typedef struct PaSockOp PaSockOp;
 typedef PyObject *(*PaSockAttempt)(PaSockOp *op);
 
 struct PaSockOp {
-    PyObject_HEAD
+    PaMember member; // for the ready ring; never linked into loop->members
     vectorcallfunc call;
 
     /* what is to be done */
-    PaLoop *loop;      // owned
     PyObject *sock;    // owned
     PyObject *args[2]; // owned, the first nargs of them: what follows the socket
     int nargs;
     int event; // UV_READABLE or UV_WRITABLE: what to wait for
     PaSockAttempt attempt;
-    PyObject *method; // borrowed: interned name, for pa_sock_attempt_method()
-    Py_ssize_t size;  // most to receive
-    Py_buffer view;   // of the data being sent, when has_view
+    bool needs_context; // the attempt may run Python code
+    PyObject *method;   // borrowed: interned name, for pa_sock_attempt_method()
+    Py_ssize_t size;    // most to receive
+    Py_buffer view;     // of the data being sent, when has_view
     Py_ssize_t sent;
     bool has_view;
 
     /* how far it is */
     bool ended;         // waits for nothing, holds no buffer
+    bool watched;       // waits for the descriptor
     int fd;             // that it waits for
-    PyObject *handle;   // owned, NULL when it does not wait for the descriptor
+    PyObject *handle;   // owned: by which it does so, NULL when it needs none
     PyObject *future;   // owned, from the first step of awaiting to the end
     PyObject *iterator; // owned: what awaiting the future runs, when that is not one of ours
     PyObject *result;   // owned, once there is one
@@ -41,7 +42,7 @@ struct PaSockOp {
 static inline PaState *
 pa_sockop_state(const PaSockOp *op)
 {
-    return op->loop->sched.st;
+    return op->member.loop->sched.st;
 }
 
 /* Exactly socket.socket, whose methods are known. */

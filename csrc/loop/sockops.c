@@ -57,6 +57,14 @@ give_up_steal(PaSockOp *op)
     return NULL;
 }
 
+/* Sets an attempt that runs no Python code. */
+static inline void
+try_in_c(PaSockOp *op, PaSockAttempt attempt)
+{
+    op->attempt = attempt;
+    op->needs_context = false;
+}
+
 /* The operation, after its first attempt; NULL for NULL. */
 static PyObject *
 begin_steal(PaSockOp *op)
@@ -95,7 +103,7 @@ start_recv(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         long size = PyLong_AsLongAndOverflow(args[1], &overflow);
         if (size > 0 && size <= PA_READ_BUFFER_SIZE) {
             op->size = size;
-            op->attempt = pa_sock_attempt_recv;
+            try_in_c(op, pa_sock_attempt_recv);
         }
     }
     return begin_steal(op);
@@ -112,7 +120,7 @@ start_recv_into(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
                     (PyMemoryView_Check(args[1]) && !PyMemoryView_GET_BUFFER(args[1])->readonly &&
                      PyBuffer_IsContiguous(PyMemoryView_GET_BUFFER(args[1]), 'C'));
     if (writable && is_plain(op) && PyObject_Size(args[1]) > 0) {
-        op->attempt = pa_sock_attempt_recv_into;
+        try_in_c(op, pa_sock_attempt_recv_into);
     }
     return PyErr_Occurred() ? give_up_steal(op) : begin_steal(op);
 }
@@ -165,7 +173,7 @@ send_rest(PyObject *self, PyObject *const *args, Py_ssize_t sent)
     }
     op->has_view = true;
     op->sent = sent;
-    op->attempt = pa_sock_attempt_send;
+    try_in_c(op, pa_sock_attempt_send);
     return (PyObject *)op;
 }
 
@@ -194,7 +202,7 @@ start_sendall(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         return give_up_steal(op);
     }
     op->has_view = true;
-    op->attempt = pa_sock_attempt_send;
+    try_in_c(op, pa_sock_attempt_send);
     return begin_steal(op);
 }
 

@@ -3,9 +3,11 @@
  * It is an awaitable whose result is an attribute: a returned value other than None would cost an
  * exception object. One whose first attempt gave the result ends at once. Any other begins to wait
  * when it is awaited, not before: it makes a future with create_future(), watches the descriptor and
- * yields the future, as `await future` does. Watching means that it is the callback of a Handle,
- * which repeats the attempt and completes the future, as asyncio does: what is ready in the same turn
- * may still cancel the future, and then nothing has been received.
+ * yields the future, as `await future` does. When the descriptor is ready it takes its turn in the ready
+ * ring, repeats the attempt and completes the future, as asyncio does in a Handle: what is ready in
+ * the same turn may still cancel the future, and then nothing has been received. It is the callback
+ * of a Handle only where somebody can tell: in debug mode, and for what may run Python code, which
+ * has to see the right context.
  *
  * However it ends (result, exception, cancellation, close()), it first watches no more and gives back
  * the caller's buffer. A second operation on a descriptor replaces the first, which then waits until
@@ -19,6 +21,8 @@
 
 static PyObject *operation_call(PyObject *self, PyObject *const *args, size_t nargsf,
                                 PyObject *kwnames);
+
+static const PaMemberKind operation_kind;
 
 /* ---- making */
 
@@ -36,8 +40,9 @@ pa_sockop_new(PaLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *m
         PyObject_GC_UnTrack(self);
     }
     PaSockOp *op = (PaSockOp *)self;
+    op->member.kind = &operation_kind;
+    op->member.loop = (PaLoop *)Py_NewRef(loop);
     op->call = operation_call;
-    op->loop = (PaLoop *)Py_NewRef(loop);
     op->sock = Py_NewRef(args[0]);
     op->nargs = (int)nargs - 1;
     for (int i = 0; i < op->nargs; i++) {
@@ -47,7 +52,8 @@ pa_sockop_new(PaLoop *loop, PyObject *const *args, Py_ssize_t nargs, PyObject *m
     op->attempt = pa_sock_attempt_method;
     op->method = method;
     op->sent = 0;
-    op->has_view = op->ended = false;
+    op->has_view = op->ended = op->watched = false;
+    op->needs_context = true;
     return op;
 }
 
@@ -82,13 +88,15 @@ static int
 stop(PaSockOp *op)
 {
     release_view(op);
+    if (!op->watched) {
+        return 0;
+    }
+    op->watched = false;
     PyObject *handle = op->handle;
     op->handle = NULL;
-    int err = 0;
-    if (handle != NULL) {
-        err = pa_fdwatch_remove(op->loop, op->fd, op->event, handle);
-        Py_DECREF(handle);
-    }
+    int err = pa_fdwatch_remove(op->member.loop, op->fd, op->event,
+                                handle != NULL ? handle : (PyObject *)op);
+    Py_XDECREF(handle);
     return err;
 }
 
@@ -144,11 +152,11 @@ is_done(PaState *st, PyObject *future)
 static int
 try_again(PaSockOp *op)
 {
-    if (op->handle == NULL) {
+    if (!op->watched) {
         return 0;
     }
     int done = is_done(pa_sockop_state(op), op->future);
-    if (done != 0 || op->handle == NULL) {
+    if (done != 0 || !op->watched) {
         return done < 0 ? -1 : 0;
     }
     PyObject *result = op->attempt(op);
@@ -169,6 +177,29 @@ operation_call(PyObject *self, PyObject *const *Py_UNUSED(args), size_t Py_UNUSE
         return NULL;
     }
     Py_RETURN_NONE;
+}
+
+static void
+operation_ready(PaMember *member)
+{
+    if (try_again((PaSockOp *)member) < 0) {
+        pa_loop_callback_failed(member->loop, "Exception in a socket operation");
+    }
+}
+
+static const PaMemberKind operation_kind = {.ready = operation_ready};
+
+/* Begins to wait for the descriptor. 0 or -1. */
+static int
+watch(PaSockOp *op)
+{
+    PaLoop *loop = op->member.loop;
+    op->watched = true;
+    if (loop->sched.direct && !op->needs_context && is_our_future(loop->sched.st, op->future)) {
+        return pa_fdwatch_add_operation(loop, op->fd, op->event, (PyObject *)op);
+    }
+    op->handle = pa_fdwatch_add(loop, op->fd, op->event, (PyObject *)op);
+    return op->handle == NULL ? -1 : 0;
 }
 
 /* ---- awaiting */
@@ -198,7 +229,7 @@ start_waiting(PaSockOp *op)
     if (fd < 0) {
         return -1;
     }
-    PaLoop *loop = op->loop;
+    PaLoop *loop = op->member.loop;
     PaState *st = loop->sched.st;
     PyObject_GC_Track(op);
     op->fd = fd;
@@ -208,12 +239,14 @@ start_waiting(PaSockOp *op)
     if (op->future == NULL) {
         return -1;
     }
-    op->handle = pa_fdwatch_add(loop, fd, op->event, (PyObject *)op);
-    if (op->handle != NULL && !is_our_future(st, op->future)) {
+    if (watch(op) < 0) {
+        return -1;
+    }
+    if (!is_our_future(st, op->future)) {
         op->iterator = iterator_of(op->future);
         return op->iterator == NULL ? -1 : 0;
     }
-    return op->handle == NULL ? -1 : 0;
+    return 0;
 }
 
 /* What awaiting the future yields or returns. */
@@ -317,7 +350,7 @@ throw_method(PaSockOp *op)
     if (op->iterator != NULL && PyObject_GetOptionalAttr(op->iterator, name, &method) != 0) {
         return method;
     }
-    PyObject *future = pa_future_new(&op->loop->sched);
+    PyObject *future = pa_future_new(&op->member.loop->sched);
     PyObject *iterator = future == NULL ? NULL : PyObject_GetIter(future);
     method = iterator == NULL ? NULL : PyObject_GetAttr(iterator, name);
     Py_XDECREF(future);
@@ -379,7 +412,7 @@ operation_traverse(PyObject *self, visitproc visit, void *arg)
 {
     PaSockOp *op = (PaSockOp *)self;
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(op->loop);
+    Py_VISIT(op->member.loop);
     Py_VISIT(op->sock);
     for (int i = 0; i < op->nargs; i++) {
         Py_VISIT(op->args[i]);
@@ -400,6 +433,7 @@ operation_clear(PyObject *self)
 {
     PaSockOp *op = (PaSockOp *)self;
     op->ended = true;
+    op->watched = false;
     release_view(op);
     Py_CLEAR(op->handle);
     Py_CLEAR(op->future);
@@ -420,7 +454,7 @@ operation_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     (void)operation_clear(self);
-    Py_CLEAR(op->loop);
+    Py_CLEAR(op->member.loop);
     PaState *st = pa_state_if_alive(type);
     if (st == NULL || !pa_freelist_push(&st->socket_operation_freelist, self)) {
         type->tp_free(self);
