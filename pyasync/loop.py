@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     _Ts = TypeVarTuple("_Ts")
 
 _asyncio_loop: Any = SelectorEventLoop  # for methods that its type stubs leave out
-_SocketOperation = _core.SocketOperation
 _set_result_unless_cancelled: Any = futures._set_result_unless_cancelled  # type: ignore[attr-defined]  # private
 _begin_connecting = _core.Connecting.begin
 _getaddrinfo = socket.getaddrinfo
@@ -372,7 +371,8 @@ class Loop(_core.Loop, SelectorEventLoop):
             if was_reading:
                 transp.resume_reading()
 
-    # ---- bare sockets: csrc/loop/sockops.c; sendfile is the standard library's
+    # ---- bare sockets: csrc/loop/sockops.c; sendfile is the standard library's. What is awaited
+    # may be done already, and waits for nothing then.
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
         """Receive up to n bytes from a non-blocking socket.
@@ -382,12 +382,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         loop.sock_recv().
         """
         got = self._start_recv(sock, n)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receive from a non-blocking socket into a writable buffer; return the number of bytes.
@@ -395,12 +391,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         Raises as sock_recv(). Stands for asyncio's loop.sock_recv_into().
         """
         got = self._start_recv_into(sock, buf)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receive a datagram of up to bufsize bytes; return it and the address of its sender.
@@ -408,12 +400,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         Raises as sock_recv(). Stands for asyncio's loop.sock_recvfrom().
         """
         got = self._start_recvfrom(sock, bufsize)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_recvfrom_into(
         self, sock: socket.socket, buf: Any, nbytes: int = 0
@@ -424,12 +412,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         asyncio's loop.sock_recvfrom_into().
         """
         got = self._start_recvfrom_into(sock, buf, nbytes)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Send all of a buffer over a connected non-blocking socket.
@@ -438,12 +422,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         asyncio's loop.sock_sendall().
         """
         got = self._start_sendall(sock, data)
-        if not isinstance(got, _SocketOperation):
-            return
-        try:
-            await got.future
-        finally:
-            got.end()
+        if got is not None:  # as it is when all went at once
+            await got
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Send a datagram from a non-blocking socket to an address; return the number of bytes.
@@ -451,12 +431,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         Raises as sock_recv(). Stands for asyncio's loop.sock_sendto().
         """
         got = self._start_sendto(sock, data, address)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection; return its socket, which is non-blocking, and the peer's address.
@@ -464,12 +440,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         Raises as sock_recv(). Stands for asyncio's loop.sock_accept().
         """
         got = self._start_accept(sock)
-        if not isinstance(got, _SocketOperation):
-            return got
-        try:
-            return await got.future
-        finally:
-            got.end()
+        await got
+        return got.result
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connect a non-blocking socket to an address, of which a host name is resolved.
@@ -480,11 +452,8 @@ class Loop(_core.Loop, SelectorEventLoop):
         got = self._start_connect(sock, address)
         if got is NotImplemented:  # there may be a name to resolve
             await super().sock_connect(sock, address)
-        elif isinstance(got, _SocketOperation):
-            try:
-                await got.future
-            finally:
-                got.end()
+        else:
+            await got
 
     # ---- names
 

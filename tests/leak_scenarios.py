@@ -878,3 +878,16 @@ async def bare_sockets():
                     pass
             with contextlib.suppress(TypeError):
                 await loop.sock_sendall(left, "text")
+            by_hand = loop.sock_recv(right, 10)
+            by_hand.send(None)
+            with contextlib.suppress(LookupError):
+                by_hand.throw(LookupError)
+            by_hand = loop.sock_recv_into(right, bytearray(10))
+            by_hand.send(None).cancel()
+            by_hand.close()
+            loop.create_future = functools.partial(asyncio.Future, loop=loop)
+            receiving = loop.create_task(loop.sock_recv(right, 10))
+            await asyncio.sleep(0)
+            left.send(b"data")
+            assert await receiving == b"data"
+            del loop.create_future

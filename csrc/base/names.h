@@ -39,9 +39,11 @@
     X(_handle_signal)                                                                              \
     X(_set_coroutine_origin_tracking)                                                              \
     X(accept)                                                                                      \
+    X(_transports)                                                                                 \
     X(call_at)                                                                                     \
     X(connect)                                                                                     \
     X(create_future)                                                                               \
+    X(data)                                                                                        \
     X(_current_handle)                                                                             \
     X(_source_traceback)                                                                           \
     X(finalizer)                                                                                   \

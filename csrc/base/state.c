@@ -191,6 +191,7 @@ trim_freelists(PaState *st, void (*trim)(PaFreelist *list))
     trim(&st->threadsafe_handle_freelist);
     trim(&st->future_freelist);
     trim(&st->task_freelist);
+    trim(&st->socket_operation_freelist);
 }
 
 static void

@@ -146,12 +146,15 @@ typedef struct PaState {
     PaFreelist threadsafe_handle_freelist;
     PaFreelist future_freelist;
     PaFreelist task_freelist;
+    PaFreelist socket_operation_freelist;
     PaPool wakeup_pool;
     PaPool future_iter_pool;
 
     /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's. */
     unsigned int stream_version;
     bool freed_memory_kept; // by pa_state_keep_freed_memory()
+    /* What socket.socket.fileno is in C; NULL when it is anything else. */
+    PyCFunction socket_fileno;
 
     Py_ssize_t live_handles; // libuv handles initialised and not yet through their close callback
 } PaState;

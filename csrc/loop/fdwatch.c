@@ -2,19 +2,20 @@
  *
  * A descriptor with a callback has one PaFdWatch, which embeds the poll and owns the two Handles.
  * A ready descriptor queues its Handle, so the callback runs in the same batch as everything else
- * that is ready. The watch is closed when both callbacks are gone; only socket operations, which come
+ * that is ready; in place of a Handle a socket operation may stand that is repeated without one. The watch is closed when both callbacks are gone; only socket operations, which come
  * again and again, leave an idle one: it watches nothing, so that its descriptor may be closed and
  * used otherwise. */
 #include "base/keywords.h"
 #include "loop/poll.h"
+#include "loop/sockop.h"
 #include "sched/handle.h"
 
 #include <string.h>
 
 struct PaFdWatch {
     PaPoll poll;
-    PyObject *reader; // owned Handle or NULL
-    PyObject *writer; // owned Handle or NULL
+    PyObject *reader; // owned: Handle, PaSockOp or NULL
+    PyObject *writer; // likewise
 };
 
 /* ---- the watch */
@@ -31,14 +32,28 @@ watch_closed(PaPoll *poll)
     PyMem_RawFree((PaFdWatch *)poll);
 }
 
-/* Takes *slot out of the watch and cancels it. */
-static int
-drop_handle(PyObject **slot)
+static inline bool
+is_operation(const PaLoop *loop, PyObject *watcher)
 {
-    PyObject *handle = *slot;
-    *slot = NULL;
-    int err = handle == NULL ? 0 : pa_handle_cancel(handle);
-    Py_XDECREF(handle);
+    return Py_IS_TYPE(watcher, loop->sched.st->socket_operation_type);
+}
+
+/* Cancels what was taken out of a watch, so that it does not run if it is queued; NULL is nothing. 0
+ * or -1. */
+static int
+cancel_steal(const PaLoop *loop, PyObject *watcher)
+{
+    int err = 0;
+    if (watcher == NULL) {
+        return 0;
+    }
+    if (is_operation(loop, watcher)) {
+        ((PaSockOp *)watcher)->watched = false;
+    }
+    else {
+        err = pa_handle_cancel(watcher);
+    }
+    Py_DECREF(watcher);
     return err;
 }
 
@@ -55,18 +70,19 @@ watch_update(PaLoop *loop, PaFdWatch *watch)
     pa_poll_close(&watch->poll, watch_closed);
 }
 
-/* Queues *slot, or forgets it when its handle was cancelled directly. */
+/* Queues *slot, or forgets it when it is a handle that was cancelled directly. */
 static void
-queue_handle(PaLoop *loop, PyObject **slot)
+queue_watcher(PaLoop *loop, PyObject **slot)
 {
     if (*slot == NULL) {
         return;
     }
-    if (pa_handle_is_cancelled(loop->sched.st, *slot)) {
+    PaEntryKind kind = is_operation(loop, *slot) ? PA_ENTRY_READY : PA_ENTRY_HANDLE;
+    if (kind == PA_ENTRY_HANDLE && pa_handle_is_cancelled(loop->sched.st, *slot)) {
         Py_CLEAR(*slot);
         return;
     }
-    if (pa_ring_push(&loop->sched.ring, PA_ENTRY_HANDLE, *slot, NULL) < 0) {
+    if (pa_ring_push(&loop->sched.ring, kind, *slot, NULL) < 0) {
         pa_loop_callback_failed(loop, "Cannot queue a descriptor's callback");
     }
 }
@@ -82,10 +98,10 @@ watch_ready(PaPoll *poll, int events)
         return;
     }
     if (events & UV_READABLE) {
-        queue_handle(loop, &watch->reader);
+        queue_watcher(loop, &watch->reader);
     }
     if (events & UV_WRITABLE) {
-        queue_handle(loop, &watch->writer);
+        queue_watcher(loop, &watch->writer);
     }
     if (wanted_events(watch) != poll->events) {
         watch_update(loop, watch);
@@ -182,13 +198,32 @@ fd_of(PyObject *fileobj)
     return (int)fd;
 }
 
+/* How many entries _transports has, dead ones among them, or -1. It is a WeakValueDictionary, whose
+ * own dict is remembered: asking the former costs more than all the rest of a socket operation's
+ * watch. */
+static Py_ssize_t
+count_stock_transports(PaLoop *loop)
+{
+    if (loop->stock_transports != NULL) {
+        return PyDict_GET_SIZE(loop->stock_transports);
+    }
+    PaNames *names = &loop->sched.st->names;
+    PyObject *noted = PyObject_GetAttr((PyObject *)loop, names->_transports), *dict = NULL;
+    int has_dict = noted == NULL ? -1 : PyObject_GetOptionalAttr(noted, names->data, &dict);
+    Py_ssize_t count = has_dict < 0 ? -1 : PyObject_Size(has_dict ? dict : noted);
+    if (has_dict > 0 && PyDict_CheckExact(dict)) {
+        loop->stock_transports = Py_NewRef(dict);
+    }
+    Py_XDECREF(noted);
+    Py_XDECREF(dict);
+    return count;
+}
+
 /* The same for the standard library's own transports, which note themselves in _transports. */
 static int
 ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
 {
-    PyObject *noted = PyObject_GetAttrString((PyObject *)loop, "_transports");
-    Py_ssize_t count = noted == NULL ? -1 : PyObject_Size(noted);
-    Py_XDECREF(noted);
+    Py_ssize_t count = count_stock_transports(loop);
     if (count <= 0) {
         return (int)count;
     }
@@ -198,12 +233,18 @@ ensure_no_stock_transport(PaLoop *loop, PyObject *fileobj)
     return reply == NULL ? -1 : 0;
 }
 
+static inline bool
+has_transport(const PaLoop *loop, int fd)
+{
+    return fd < loop->fds_size && loop->fds[fd].transport != NULL;
+}
+
 /* RuntimeError when an open transport uses fd: two readers of one descriptor steal from each
  * other. */
 static int
 ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
 {
-    if (fd >= loop->fds_size || loop->fds[fd].transport == NULL) {
+    if (!has_transport(loop, fd)) {
         return 0;
     }
     PyObject *transport = Py_NewRef(loop->fds[fd].transport);
@@ -221,7 +262,7 @@ ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
 /* ---- add and remove */
 
 static PyObject **
-handle_slot(PaFdWatch *watch, int event)
+slot_of(PaFdWatch *watch, int event)
 {
     return event == UV_READABLE ? &watch->reader : &watch->writer;
 }
@@ -240,6 +281,20 @@ watch_for(PaLoop *loop, int fd, int event, bool oneshot)
     return NULL;
 }
 
+/* Makes watcher the one that is queued when fd is ready for event. 0 or -1. */
+static int
+put(PaLoop *loop, int fd, int event, PyObject *watcher, bool oneshot)
+{
+    PaFdWatch *watch = watch_for(loop, fd, event, oneshot);
+    if (watch == NULL) {
+        return -1;
+    }
+    PyObject **slot = slot_of(watch, event);
+    PyObject *old = *slot;
+    *slot = Py_NewRef(watcher);
+    return cancel_steal(loop, old);
+}
+
 /* New reference to the Handle that now watches fd for event. */
 static PyObject *
 add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
@@ -253,17 +308,7 @@ add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, 
         return NULL;
     }
     PyObject_GC_Track(handle);
-    PaFdWatch *watch = watch_for(loop, fd, event, oneshot);
-    if (watch == NULL) {
-        Py_DECREF(handle);
-        return NULL;
-    }
-    PyObject **slot = handle_slot(watch, event);
-    PyObject *old = *slot;
-    *slot = Py_NewRef(handle);
-    int err = old == NULL ? 0 : pa_handle_cancel(old);
-    Py_XDECREF(old);
-    if (err < 0) {
+    if (put(loop, fd, event, handle, oneshot) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -277,15 +322,14 @@ drop(PaLoop *loop, int fd, int event)
         Py_RETURN_FALSE;
     }
     PaFdWatch *watch = loop->fds[fd].watch;
-    PyObject **slot = handle_slot(watch, event);
+    PyObject **slot = slot_of(watch, event);
     if (*slot == NULL) {
         Py_RETURN_FALSE;
     }
-    PyObject *handle = *slot;
+    PyObject *watcher = *slot;
     *slot = NULL;
     watch_update(loop, watch);
-    int err = drop_handle(&handle);
-    return err < 0 ? NULL : Py_NewRef(Py_True);
+    return cancel_steal(loop, watcher) < 0 ? NULL : Py_NewRef(Py_True);
 }
 
 static PyObject *
@@ -321,35 +365,49 @@ drop_checked(PyObject *self, PyObject *fileobj, int event, bool is_public)
 
 /* ---- for socket operations */
 
+/* No transport uses fd, or RuntimeError and -1. */
+static int
+ensure_free(PaLoop *loop, int fd)
+{
+    Py_ssize_t suspects = has_transport(loop, fd) ? 1 : count_stock_transports(loop);
+    if (suspects <= 0) {
+        return (int)suspects; /* most often, and without an object for the number */
+    }
+    PyObject *number = PyLong_FromLong(fd);
+    int err = number == NULL || ensure_no_transport(loop, number, fd) < 0 ||
+              ensure_no_stock_transport(loop, number) < 0;
+    Py_XDECREF(number);
+    return err ? -1 : 0;
+}
+
 PyObject *
 pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback)
 {
-    PyObject *number = PyLong_FromLong(fd);
-    if (number == NULL) {
-        return NULL;
-    }
-    PyObject *handle = NULL;
-    if (ensure_no_transport(loop, number, fd) == 0 &&
-        ensure_no_stock_transport(loop, number) == 0) {
-        handle = add(loop, fd, event, callback, NULL, 0, NULL, true);
-    }
-    Py_DECREF(number);
-    return handle;
+    return ensure_free(loop, fd) < 0 ? NULL : add(loop, fd, event, callback, NULL, 0, NULL, true);
 }
 
 int
-pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle)
+pa_fdwatch_add_operation(PaLoop *loop, int fd, int event, PyObject *op)
+{
+    if (ensure_free(loop, fd) < 0 || pa_loop_check_closed(loop) < 0) {
+        return -1;
+    }
+    return put(loop, fd, event, op, true);
+}
+
+int
+pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *watcher)
 {
     PaFdWatch *watch = fd < loop->fds_size ? loop->fds[fd].watch : NULL;
-    if (watch == NULL || *handle_slot(watch, event) != handle) {
+    if (watch == NULL || *slot_of(watch, event) != watcher) {
         return 0;
     }
-    *handle_slot(watch, event) = NULL;
+    *slot_of(watch, event) = NULL;
     /* At once: the descriptor may be closed next, and live on in a copy that nobody could silence. */
     if (pa_poll_watch_now(&watch->poll, wanted_events(watch)) < 0) {
         PyErr_Clear(); /* closed already */
     }
-    return drop_handle(&handle);
+    return cancel_steal(loop, watcher);
 }
 
 void

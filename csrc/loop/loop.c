@@ -113,6 +113,7 @@ loop_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(loop->pending_exit);
     Py_VISIT(loop->old_asyncgen_hooks);
     Py_VISIT(loop->old_wakeup_fd);
+    Py_VISIT(loop->stock_transports);
     for (PaMember *member = loop->members; member != NULL; member = member->next) {
         Py_VISIT(member);
     }
@@ -147,6 +148,7 @@ loop_clear(PyObject *self)
     Py_CLEAR(loop->pending_exit);
     Py_CLEAR(loop->old_asyncgen_hooks);
     Py_CLEAR(loop->old_wakeup_fd);
+    Py_CLEAR(loop->stock_transports);
     loop->sched.closed = true;
     close_uv(loop);
     release_scheduled(loop);
@@ -366,6 +368,9 @@ loop_setattro(PyObject *self, PyObject *name, PyObject *value)
     PaNames *names = &loop->sched.st->names;
     if (PyObject_GenericSetAttr(self, name, value) < 0) {
         return -1;
+    }
+    if (name == names->_transports) {
+        Py_CLEAR(loop->stock_transports);
     }
     if (name == names->time || name == names->call_soon || name == names->call_at ||
         name == names->call_soon_threadsafe || name == names->create_future) {

@@ -33,7 +33,8 @@ typedef struct {
 } PaMemberKind;
 
 /* The head of every object that embeds a PaPoll (transports, listeners). From the moment it is open
- * until its on_closed it is linked into loop->members, and the loop owns one reference to it. */
+ * until its on_closed it is linked into loop->members, and the loop owns one reference to it. Socket
+ * operations begin with it too, for the ready ring alone: they are never linked. */
 struct PaMember {
     PyObject_HEAD
     PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class; unused by other members
@@ -100,6 +101,7 @@ struct PaLoop {
 
     PaFdSlot *fds; // by descriptor
     int fds_size;
+    PyObject *stock_transports; // owned: the dict inside of _transports, once it was needed
 
     PaMember *members; // open transports and listeners; one reference each
 
@@ -167,7 +169,8 @@ extern const char pa_loop_own_methods_doc[];
 double pa_loop_time(PaLoop *loop);
 /* time.monotonic(), in seconds. */
 double pa_monotonic(void);
-/* Finds out which of time(), call_soon(), call_at() the type or the instance overrides. 0 or -1. */
+/* Finds out which of time(), call_soon(), call_at(), create_future() the type or the instance
+ * overrides. 0 or -1. */
 int pa_loop_find_overrides(PaLoop *loop);
 
 /* ---- schedule.c */
@@ -218,9 +221,11 @@ int pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg);
 /* loop._add_reader(fd, callback) or _add_writer(): event is UV_READABLE or UV_WRITABLE. New
  * reference to the Handle, NULL with an exception; RuntimeError when a transport uses fd. */
 PyObject *pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback);
-/* Takes back what pa_fdwatch_add() gave, unless another callback has replaced it; the descriptor
- * stays prepared for the next one. 0 or -1. */
-int pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *handle);
+/* The same for a PaSockOp, whose kind->ready() is to run without a Handle. 0 or -1. */
+int pa_fdwatch_add_operation(PaLoop *loop, int fd, int event, PyObject *op);
+/* Takes back what pa_fdwatch_add() gave, or the operation, unless another has replaced it; the
+ * descriptor stays prepared for the next one. 0 or -1. */
+int pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *watcher);
 /* Forgets what the above has left: fd may be another file by now, or is going to be watched by
  * others. */
 void pa_fdwatch_forget(PaLoop *loop, int fd);
@@ -249,10 +254,10 @@ extern PyMethodDef pa_loop_sock_methods[]; // sockops.c
 extern PyMethodDef pa_loop_executor_methods[];
 
 /* The OSError of a connect to address that has failed with the errno, worded as asyncio's. New
- * reference; sockops.c. */
+ * reference; sockattempt.c. */
 PyObject *pa_connect_error(int code, PyObject *address);
 
-/* The type behind the loop's sock_*(), sockops.c. 0 or -1. */
+/* The type behind the loop's sock_*(), sockwait.c. 0 or -1. */
 int pa_socket_operation_init_type(PyObject *module, PaState *st);
 
 /* What executor.c keeps in the state. 0 or -1. */

@@ -4,7 +4,8 @@
  *   PA_ENTRY_HANDLE  obj is a pyasync Handle or TimerHandle, arg is NULL
  *   PA_ENTRY_STEP    obj is a pyasync Task, arg the exception to throw into it or NULL
  *   PA_ENTRY_WAKEUP  obj is a pyasync Task, arg the future that it waited for
- *   PA_ENTRY_READY   obj is a transport or a listener whose descriptor is ready, arg is NULL
+ *   PA_ENTRY_READY   obj is a transport, a listener or a socket operation whose descriptor is ready,
+ *                    arg is NULL
  * The ring owns one reference to obj and to arg. The kind lives in the low bits of the pointer.
  *
  * A fresh Handle is not tracked by the garbage collector: most live only in the ring, and tracking
