@@ -98,6 +98,24 @@ send_queue(PaTransport *t, const Py_buffer *more, size_t *more_sent)
     return 0;
 }
 
+/* Most queues hold one piece, of which the socket takes all: whether it was such. Otherwise send_queue()
+ * has the rest, or finds the error again. */
+static bool
+send_only_piece(PaTransport *t)
+{
+    if (t->queue.count != 1) {
+        return false;
+    }
+    struct iovec piece;
+    (void)pa_queue_peek(&t->queue, &piece, 1);
+    ssize_t sent = send_vector(t, &piece, 1);
+    if (sent > 0) {
+        t->room = 0;
+        pa_queue_consume(&t->queue, (size_t)sent);
+    }
+    return t->queue.count == 0;
+}
+
 /* send_queue() has failed outside of a poll. */
 static int
 write_failed(PaTransport *t)
@@ -185,6 +203,9 @@ pa_transport_flush(PaTransport *t)
         return -1;
     }
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
+        return 0;
+    }
+    if (send_only_piece(t)) {
         return 0;
     }
     if (send_queue(t, NULL, NULL) < 0) {
