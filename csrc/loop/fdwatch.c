@@ -2,9 +2,9 @@
  *
  * A descriptor with a callback has one PaFdWatch, which embeds the poll and owns the two Handles.
  * A ready descriptor queues its Handle, so the callback runs in the same batch as everything else
- * that is ready; in place of a Handle a socket operation may stand that is repeated without one. The watch is closed when both callbacks are gone; only socket operations, which come
- * again and again, leave an idle one: it watches nothing, so that its descriptor may be closed and
- * used otherwise. */
+ * that is ready; in place of a Handle a socket operation may stand, which is repeated without one. The
+ * watch is closed when both callbacks are gone; only socket operations, which come again and again,
+ * leave an idle one: it watches nothing, so that its descriptor may be closed and used otherwise. */
 #include "base/keywords.h"
 #include "loop/poll.h"
 #include "loop/sockop.h"
