@@ -13,6 +13,7 @@ import gc
 import inspect
 import logging
 import shutil
+import socket
 import ssl
 import subprocess
 
@@ -183,3 +184,14 @@ def contexts(certificate):
     server.load_cert_chain(*certificate)
     client = ssl.create_default_context(cafile=certificate[0])
     return server, client
+
+
+@pytest.fixture
+def pair():
+    """Two connected sockets that do not block."""
+    left, right = socket.socketpair()
+    left.setblocking(False)
+    right.setblocking(False)
+    yield left, right
+    left.close()
+    right.close()
