@@ -12,16 +12,6 @@ import pytest
 from tests.support import HOST, Recorder, closed, error_of, plain, turn
 
 
-@pytest.fixture
-def pair():
-    left, right = socket.socketpair()
-    left.setblocking(False)
-    right.setblocking(False)
-    yield left, right
-    left.close()
-    right.close()
-
-
 def test_a_reader_runs_when_there_is_data(loop, pair):
     left, right = pair
     seen = []
