@@ -88,7 +88,7 @@ pa_addrbook_object(PaAddrBook **book, const PaAddr *address, socklen_t length)
         return Py_NewRef((*book)->entries[index].object);
     }
     PyObject *object = pa_addr_to_object(&address->sa, length);
-    if (object != NULL) {
+    if (object != NULL && *book != NULL) { /* a collection may have run anything meanwhile */
         enter(*book, index, address, object);
     }
     return object;
