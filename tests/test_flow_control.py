@@ -135,6 +135,26 @@ async def test_a_small_socket_buffer_pauses_inside_write(loop, size):
     await closed(client, server_side)
 
 
+@pytest.mark.parametrize("small", [0, 1])
+async def test_pause_never_comes_later_than_the_write(loop, small):
+    """Not even when many writes, one in each turn, fill the socket bit by bit."""
+    server_side, client, server = await connected()
+    server_side.transport.pause_reading()
+    await turns(2)
+    total = 0
+    while "pause" not in client.events and total < 64_000_000:
+        for size in [1] * 20 * small + [100_000]:
+            client.transport.write(b"x" * size)
+            total += size
+            at_write = list(client.events)
+            await turns(1)
+            assert client.events == at_write
+    assert client.events == ["made", "pause"]
+    await drained(server_side, client, total)
+    assert client.events == ["made", "pause", "resume"]
+    await closed(client, server_side)
+
+
 async def test_closing_or_aborting_after_a_large_write(loop):
     """What the socket had room for is not lost by close(); by abort() only what is held."""
     for method in ("close", "abort"):

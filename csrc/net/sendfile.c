@@ -43,10 +43,11 @@ push_head(const PaTransport *t)
 
 /* Bytes sent, 0 when it is not possible now. The file may have to be read from a disk. */
 static Py_ssize_t
-send_file(const PaTransport *t, int file, off_t offset, Py_ssize_t count)
+send_file(PaTransport *t, int file, off_t offset, Py_ssize_t count)
 {
     ssize_t sent;
     int fd = t->fd;
+    t->room = 0;
     Py_BEGIN_ALLOW_THREADS
     sent = sendfile(fd, file, &offset, (size_t)count);
     Py_END_ALLOW_THREADS
@@ -99,6 +100,7 @@ pa_transport_make_empty_waiter(PyObject *self, PyObject *Py_UNUSED(ignored))
     /* sendfile() watches the descriptor itself while reading is paused. */
     pa_transport_watch(t, true);
     pa_transport_lend_descriptor(t, true);
+    t->room = 0;
     t->empty_waiter = pa_future_new(&t->member.loop->sched);
     if (t->empty_waiter != NULL && t->queue.count == 0) {
         PyObject *result = PyObject_CallMethodOneArg(

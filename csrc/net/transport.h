@@ -52,7 +52,7 @@ struct PaTransport {
 
     PaQueue queue;
     size_t high_water, low_water; // bytes in the queue
-    size_t room; // bytes of the queue that the socket is known to take, until it is sent
+    size_t room; // bytes that the socket is known to take
     PaTransport *flush_previous, *flush_next;
     int (*before_flush)(PaTransport *t); // fills the queue first, once; NULL when nobody has to
 
@@ -70,6 +70,7 @@ struct PaTransport {
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
     bool protocol_paused; // pause_writing() was called
     bool flush_linked;    // in the loop's list of transports with writes waiting
+    bool deferred;        // the queue waits though it is above the high-water mark
     bool more_follows;    // a file goes right behind what is being sent
 };
 

@@ -21,6 +21,9 @@
 #define MOST_DEFERRED        ((size_t)256 * 1024)
 #define MOST_DEFERRED_IN_ALL ((size_t)4 * 1024 * 1024)
 
+/* What a call that sends takes of SO_SNDBUF beside twice its bytes: a packet for the last few of them. */
+#define CALL_OVERHEAD ((size_t)4 * 1024)
+
 #ifdef IOV_MAX
 #define CHUNKS_PER_CALL IOV_MAX
 #else
@@ -36,6 +39,14 @@
 
 /* ---- sending */
 
+/* The socket is sure to take that much less than before, until it is asked again. */
+static void
+took_room(PaTransport *t, size_t sent)
+{
+    size_t taken = sent + CALL_OVERHEAD;
+    t->room = t->room > taken ? t->room - taken : 0;
+}
+
 /* Bytes sent, -1 with errno set. */
 static ssize_t
 send_vector(PaTransport *t, struct iovec *iov, int count)
@@ -47,6 +58,10 @@ send_vector(PaTransport *t, struct iovec *iov, int count)
         sent = count == 1 ? send(t->fd, iov[0].iov_base, iov[0].iov_len, flags)
                           : sendmsg(t->fd, &message, flags);
     } while (sent < 0 && errno == EINTR);
+    t->deferred = false;
+    if (t->room > 0) {
+        took_room(t, sent < 0 ? 0 : (size_t)sent);
+    }
     return sent;
 }
 
@@ -54,6 +69,7 @@ static void
 block(PaTransport *t)
 {
     t->write_blocked = true;
+    t->room = 0;
     pa_transport_watch(t, false);
 }
 
@@ -64,7 +80,6 @@ send_queue(PaTransport *t, const Py_buffer *more, size_t *more_sent)
 {
     struct iovec iov[CHUNKS_PER_CALL];
     size_t more_size = more == NULL ? 0 : (size_t)more->len;
-    t->room = 0;
     while (t->queue.size + more_size > 0) {
         int count = pa_queue_peek(&t->queue, iov, CHUNKS_PER_CALL - 1);
         size_t wanted = 0;
@@ -110,7 +125,6 @@ send_only_piece(PaTransport *t)
     (void)pa_queue_peek(&t->queue, &piece, 1);
     ssize_t sent = send_vector(t, &piece, 1);
     if (sent > 0) {
-        t->room = 0;
         pa_queue_consume(&t->queue, (size_t)sent);
     }
     return t->queue.count == 0;
@@ -275,8 +289,8 @@ pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t))
     return true;
 }
 
-/* How much the socket is sure to take now, in bytes. The kernel counts its own overhead against
- * SO_SNDBUF too, at most as much again as the data. */
+/* How much the socket is sure to take now, in bytes, if nobody makes its SO_SNDBUF smaller. The kernel
+ * counts its own overhead against that too, at most as much again as the data. */
 static size_t
 socket_room(const PaTransport *t)
 {
@@ -287,12 +301,26 @@ socket_room(const PaTransport *t)
         getsockopt(t->fd, SOL_SOCKET, SO_SNDBUF, &space, &length) < 0 || space / 2 <= waiting) {
         return 0;
     }
-    size_t room = (size_t)(space / 2 - waiting);
-    return room < MOST_DEFERRED ? room : MOST_DEFERRED;
+    return (size_t)(space / 2 - waiting);
 #else
     (void)t;
     return 0;
 #endif
+}
+
+/* Whether the socket is sure to take the queue but for what the high-water mark allows. It is asked
+ * when what is left of its last answer does not say so. */
+static bool
+fits(PaTransport *t)
+{
+    size_t above = t->queue.size - t->high_water;
+    if (above > MOST_DEFERRED) {
+        return false;
+    }
+    if (above > t->room) {
+        t->room = socket_room(t);
+    }
+    return above <= t->room;
 }
 
 /* Whether the queue cannot stay above the high-water mark when it is sent: then the protocol does not
@@ -302,20 +330,23 @@ socket_room(const PaTransport *t)
 static bool
 may_wait(PaTransport *t)
 {
-    if (t->queue.size <= t->high_water + t->room) {
+    if (t->queue.size <= t->high_water) {
         return true;
     }
+    if (t->in_callback) {
+        return false;
+    }
     PaLoop *loop = t->member.loop;
-    if (t->in_callback || t->room > 0 || loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL) {
-        return false;
+    if (!t->deferred) {
+        if (loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL || !fits(t)) {
+            return false;
+        }
+        t->deferred = true;
+        loop->flush_size += t->queue.size;
+        pa_state_keep_freed_memory(loop->sched.st); /* several large blocks will be freed at once */
+        return true;
     }
-    t->room = socket_room(t);
-    if (t->queue.size > t->high_water + t->room) {
-        return false;
-    }
-    loop->flush_size += t->queue.size;
-    pa_state_keep_freed_memory(loop->sched.st); /* several large blocks will be freed at once */
-    return true;
+    return fits(t);
 }
 
 /* After something was queued: now or later? */
