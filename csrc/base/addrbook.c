@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define SIZE 512 // entries; fifty senders share a place with another one time in ten
+#define SETS          256 // an address has its place in one of them, beside one other
+#define OBJECT_PLACES 2048
 
 typedef struct {
     PaIpAddr address;
@@ -11,9 +12,9 @@ typedef struct {
 } Entry;
 
 struct PaAddrBook {
-    Entry entries[SIZE];
-    uint16_t
-        by_object[SIZE]; // the entry of an object, by the object's identity; may be out of date
+    Entry entries[SETS * 2];
+    /* The entry of an object, by the object's identity; may be out of date. */
+    uint16_t by_object[OBJECT_PLACES];
 };
 
 static bool
@@ -28,28 +29,29 @@ ip_length(const struct sockaddr *sa)
     return sa->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }
 
+/* One of `places`, of which there are a power of two. */
 static size_t
-place(uint32_t mixed)
+place(uint32_t mixed, uint32_t places)
 {
-    return (mixed * 0x9e3779b1u) >> 23; // the upper nine bits
+    return ((uint64_t)(mixed * 0x9e3779b1u) * places) >> 32;
 }
 
 static size_t
-place_of_address(const PaAddr *address)
+set_of_address(const PaAddr *address)
 {
     if (address->sa.sa_family == AF_INET) {
-        return place(address->in.sin_addr.s_addr ^ ((uint32_t)address->in.sin_port << 16));
+        return place(address->in.sin_addr.s_addr ^ ((uint32_t)address->in.sin_port << 16), SETS);
     }
     uint32_t words[4];
     memcpy(words, &address->in6.sin6_addr, sizeof(words));
-    return place(words[0] ^ words[1] ^ words[2] ^ words[3] ^
-                 ((uint32_t)address->in6.sin6_port << 16));
+    return place(
+        words[0] ^ words[1] ^ words[2] ^ words[3] ^ ((uint32_t)address->in6.sin6_port << 16), SETS);
 }
 
 static size_t
 place_of_object(const PyObject *object)
 {
-    return place((uint32_t)((uintptr_t)object >> 4));
+    return place((uint32_t)((uintptr_t)object >> 4), OBJECT_PLACES);
 }
 
 static bool
@@ -66,12 +68,26 @@ same_address(const Entry *entry, const PaAddr *address)
 }
 
 static void
-enter(PaAddrBook *book, size_t index, const PaAddr *address, PyObject *object)
+fill_entry(PaAddrBook *book, size_t index, const PaIpAddr *address, PyObject *object)
 {
-    Entry *entry = &book->entries[index];
-    memcpy(&entry->address, address, sizeof(entry->address));
-    book->by_object[place_of_object(object)] = (uint16_t)index;
-    Py_XSETREF(entry->object, Py_NewRef(object));
+    book->entries[index] = (Entry){.address = *address, .object = object};
+    if (object != NULL) {
+        book->by_object[place_of_object(object)] = (uint16_t)index;
+    }
+}
+
+/* The newcomer is the set's first; who was that is the second now, and the second is gone. */
+static void
+enter(PaAddrBook *book, size_t set, const PaAddr *address, PyObject *object)
+{
+    size_t first = set * 2;
+    PyObject *gone = book->entries[first + 1].object;
+    PaIpAddr newcomer;
+    memcpy(&newcomer, address, sizeof(newcomer));
+    Entry moved = book->entries[first];
+    fill_entry(book, first + 1, &moved.address, moved.object);
+    fill_entry(book, first, &newcomer, Py_NewRef(object));
+    Py_XDECREF(gone);
 }
 
 PyObject *
@@ -83,13 +99,17 @@ pa_addrbook_object(PaAddrBook **book, const PaAddr *address, socklen_t length)
     if (*book == NULL && (*book = PyMem_RawCalloc(1, sizeof(PaAddrBook))) == NULL) {
         return PyErr_NoMemory();
     }
-    size_t index = place_of_address(address);
-    if (same_address(&(*book)->entries[index], address)) {
-        return Py_NewRef((*book)->entries[index].object);
+    size_t set = set_of_address(address);
+    const Entry *entry = &(*book)->entries[set * 2];
+    if (!same_address(entry, address)) {
+        entry++;
+    }
+    if (same_address(entry, address)) {
+        return Py_NewRef(entry->object);
     }
     PyObject *object = pa_addr_to_object(&address->sa, length);
     if (object != NULL && *book != NULL) { /* a collection may have run anything meanwhile */
-        enter(*book, index, address, object);
+        enter(*book, set, address, object);
     }
     return object;
 }
@@ -113,7 +133,7 @@ pa_addrbook_free(PaAddrBook **book)
 {
     PaAddrBook *old = *book;
     *book = NULL;
-    for (size_t i = 0; old != NULL && i < SIZE; i++) {
+    for (size_t i = 0; old != NULL && i < SETS * 2; i++) {
         Py_XDECREF(old->entries[i].object);
     }
     PyMem_RawFree(old);

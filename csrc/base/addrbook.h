@@ -3,8 +3,8 @@
  * A datagram server answers to the very object that it was given with the datagram. The book finds
  * the object of a sender that was heard lately, and the address of an object by its identity. An
  * object is a tuple of str and int, so nobody can tell that it was handed out before, and the garbage
- * collector has nothing to find in it. Direct-mapped: a newcomer takes the place of who was there.
- * One for each loop, on whose thread it is used. */
+ * collector has nothing to find in it. An address has its place beside one other: a newcomer takes
+ * that of the older of the two. One for each loop, on whose thread it is used. */
 #ifndef PA_BASE_ADDRBOOK_H
 #define PA_BASE_ADDRBOOK_H
 

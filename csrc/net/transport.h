@@ -52,7 +52,7 @@ struct PaTransport {
 
     PaQueue queue;
     size_t high_water, low_water; // bytes in the queue
-    size_t room; // bytes that the socket is known to take
+    size_t room;                  // bytes that the socket is known to take
     PaTransport *flush_previous, *flush_next;
     int (*before_flush)(PaTransport *t); // fills the queue first, once; NULL when nobody has to
 

@@ -8,8 +8,8 @@
 #include "sched/sched.h"
 #include "sched/task.h"
 
-#define MANY_TIMERS 256 // popped in one turn, or a 256th of the heap: then the others at once
-#define PREFETCHED  8   // handles ahead
+#define MANY_TIMERS 256  // popped in one turn, or a 256th of the heap: then the others at once
+#define PREFETCHED  8    // handles ahead
 #define LARGE_BATCH 4096 // whose objects have left the processor's caches when their turn comes
 
 bool
