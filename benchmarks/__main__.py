@@ -2,11 +2,12 @@
 
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
-In each round every row is measured on every loop in turn (row 1: loop A, loop B, ...; row 2 ...),
-so the turns that are compared lie seconds apart; a ratio is taken within a round. Rounds go on
-until their number or the time is used up; the first is always finished. A row that a loop cannot
-run is shown as failed, with the reason, and not tried again. A run of all rows and loops is kept in
-benchmarks/results/, from which `python -m benchmarks.render` makes the documentation.
+In each round every row is measured on every loop in turn (row 1: loop A, loop B, ...; row 2 ...; in
+every second round from the last loop to the first), so the turns that are compared lie seconds
+apart; a ratio is taken within a round. Rounds go on until their number or the time is used up; the
+first is always finished. A row that a loop cannot run is shown as failed, with the reason, and not
+tried again. A run of all rows and loops is kept in benchmarks/results/, from which `python -m
+benchmarks.render` makes the documentation.
 """
 
 import argparse
@@ -40,9 +41,13 @@ console = Console(width=WIDTH, highlight=False)
 
 
 def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
-    """One round of one row: each loop's turn, and that of the servers it is measured beside."""
+    """One round of one row: each loop's turn, and that of the servers it is measured beside.
+
+    The order changes each time, as a machine that grows slower would favour who comes first.
+    """
     turn = {}
-    for name in (*row.servers, *names):
+    order = [*row.servers, *names]
+    for name in order if len(result.rounds) % 2 == 0 else reversed(order):
         if name in result.failed:
             continue
         try:

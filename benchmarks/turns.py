@@ -39,7 +39,7 @@ class Effort:
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 5, 0.1, 3, 2.0, 0.3, 2, 1, 5)
+FULL = Effort(2280, 8, 0.1, 3, 1.0, 0.3, 1, 1, 4)
 QUICK = Effort(160, 3, 0.03, 2, 0.3, 0.1, 1, 0, 2)
 
 
