@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import sys
+import weakref
 
 import pytest
 
@@ -128,6 +129,61 @@ def test_close_and_abort_clients(same_as_asyncio):
         return results
 
     assert same_as_asyncio(body) == [[True] * 5] * 2
+
+
+async def test_a_server_knows_its_transports_until_they_are_lost(loop):
+    if sys.version_info < (3, 13):
+        pytest.skip("until Python 3.13 a server only counts its transports")
+    made = []
+
+    def make():
+        made.append(Recorder())
+        return made[-1]
+
+    server = await loop.create_server(make, HOST, 0)
+    address = server.sockets[0].getsockname()
+    clients = [(await loop.create_connection(Recorder, *address))[1] for _ in range(5)]
+    await until(lambda: len(made) == 5 and all(protocol.made.done() for protocol in made))
+    assert set(server._clients) == {protocol.transport for protocol in made}
+    await closed(*made[:2])
+    assert set(server._clients) == {protocol.transport for protocol in made[2:]}
+    server.close()
+    waiter = loop.create_task(server.wait_closed())
+    await closed(made[2], *clients)
+    await asyncio.wait_for(waiter, 5)
+    assert len(server._clients) == 0
+
+
+@pytest.mark.parametrize("method", ["_attach", "_detach"])
+async def test_what_replaces_a_method_of_the_server_is_called(loop, monkeypatch, method):
+    calls = []
+    original = getattr(asyncio.Server, method)
+
+    def instead(self, *transports):
+        calls.append(len(transports))
+        return original(self, *transports)
+
+    monkeypatch.setattr(asyncio.Server, method, instead)
+    server = await loop.create_server(Recorder, HOST, 0)
+    for _ in range(2):
+        await talk(loop, server.sockets[0].getsockname())
+    await until(lambda: len(calls) == 2)
+    assert calls == [int(sys.version_info >= (3, 13))] * 2
+    server.close()
+
+
+async def test_what_replaces_a_method_of_weak_sets_is_called(loop, monkeypatch):
+    if sys.version_info < (3, 13):
+        pytest.skip("until Python 3.13 a server only counts its transports")
+    added = []
+    original = weakref.WeakSet.add
+    monkeypatch.setattr(
+        weakref.WeakSet, "add", lambda self, item: (added.append(item), original(self, item))
+    )
+    server = await loop.create_server(Recorder, HOST, 0)
+    await talk(loop, server.sockets[0].getsockname())
+    await until(lambda: any(isinstance(item, asyncio.Transport) for item in added))
+    server.close()
 
 
 async def test_connections_outlive_the_server(loop):

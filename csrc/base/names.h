@@ -74,12 +74,16 @@
     X(_attach)                                                                                     \
     X(_buffer)                                                                                     \
     X(_call_connection_lost)                                                                       \
+    X(_clients)                                                                                    \
     X(_detach)                                                                                     \
     X(_eof)                                                                                        \
     X(_limit)                                                                                      \
     X(_paused)                                                                                     \
+    X(_pending_removals)                                                                           \
     X(_read_ready)                                                                                 \
+    X(_remove)                                                                                     \
     X(_schedule_reading)                                                                           \
+    X(_sockets)                                                                                    \
     X(_start_reading)                                                                              \
     X(_stream_reader_wr)                                                                           \
     X(_transport)                                                                                  \

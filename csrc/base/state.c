@@ -104,6 +104,8 @@ import_asyncio(PaAsyncio *aio)
         {&aio->format_handle, "asyncio.base_events", "_format_handle", false},
         {&aio->logger, "asyncio.log", "logger", false},
         {&aio->socket, "socket", "socket", false},
+        {&aio->Server, "asyncio.base_events", "Server", false},
+        {&aio->WeakSet, "weakref", "WeakSet", false},
         {&aio->set_wakeup_fd, "signal", "set_wakeup_fd", false},
         {&aio->get_asyncgen_hooks, "sys", "get_asyncgen_hooks", false},
         {&aio->set_asyncgen_hooks, "sys", "set_asyncgen_hooks", false},

@@ -67,6 +67,8 @@ typedef struct {
     PyObject *format_handle;                  // asyncio.base_events._format_handle
     PyObject *logger;                         // asyncio.log.logger
     PyObject *socket;                         // socket.socket
+    PyObject *Server;                         // asyncio.base_events.Server
+    PyObject *WeakSet;                        // weakref.WeakSet
     PyObject *create_task;                    // asyncio.BaseEventLoop.create_task
     PyObject *set_wakeup_fd;                  // signal.set_wakeup_fd
     PyObject *get_asyncgen_hooks;             // sys.get_asyncgen_hooks
@@ -152,6 +154,10 @@ typedef struct PaState {
 
     /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's. */
     unsigned int stream_version;
+    /* net/clients.c: the versions of Server and WeakSet as they were imported; whether a WeakSet may
+     * have removals to make good. */
+    unsigned int server_version, weak_set_version;
+    bool weak_set_defers;
     bool freed_memory_kept; // by pa_state_keep_freed_memory()
     /* What socket.socket.fileno is in C; NULL when it is anything else. */
     PyCFunction socket_fileno;

@@ -184,18 +184,6 @@ pa_transport_set_protocol(PaTransport *t, PyObject *protocol)
     return 0;
 }
 
-static int
-tell_server(PaTransport *t, PyObject *name)
-{
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject *result = PyObject_CallMethodOneArg(t->server, name, (PyObject *)t);
-#else
-    PyObject *result = PyObject_CallMethodNoArgs(t->server, name);
-#endif
-    Py_XDECREF(result);
-    return result == NULL ? -1 : 0;
-}
-
 /* The small writes of a request and its answer do not wait for each other's acknowledgement. */
 static void
 set_nodelay(PaTransport *t)
@@ -243,7 +231,7 @@ attach(PaTransport *t, PyObject *server)
         return 0;
     }
     t->server = Py_NewRef(server);
-    if (tell_server(t, pa_transport_state(t)->names._attach) < 0) {
+    if (pa_server_attach(t) < 0) {
         Py_CLEAR(t->server);
         return -1;
     }
@@ -674,7 +662,7 @@ pa_transport_lose(PaTransport *t, PyObject *exc)
     Py_CLEAR(t->protocol);
     Py_CLEAR(t->read_context);
     PyObject *server = t->server;
-    if (server != NULL && tell_server(t, st->names._detach) < 0) {
+    if (server != NULL && pa_server_detach(t) < 0) {
         result = -1;
     }
     t->server = NULL;
@@ -817,7 +805,7 @@ pa_net_init_types(PyObject *module, PaState *st)
         return -1;
     }
     st->socket_transport_type = pa_add_type(module, &transport_spec, base);
-    if (st->socket_transport_type == NULL ||
+    if (pa_clients_init(st) < 0 || st->socket_transport_type == NULL ||
         set_class_attributes(st, (PyObject *)st->socket_transport_type) < 0) {
         return -1;
     }

@@ -224,6 +224,12 @@ PyObject *pa_datagram_sendto(PyObject *self, PyObject *const *args, Py_ssize_t n
 PyObject *pa_datagram_resume_reading(PyObject *self, PyObject *ignored);
 int pa_datagram_init_type(PyObject *module, PaState *st);
 
+/* ---- clients.c: what a server knows of its transports. 0, or -1 with an exception */
+
+int pa_server_attach(PaTransport *t);
+int pa_server_detach(PaTransport *t);
+int pa_clients_init(PaState *st);
+
 int pa_listener_init_type(PyObject *module, PaState *st);
 int pa_connecting_init_type(PyObject *module, PaState *st);
 /* SocketTransport, DatagramTransport, Listener and Connecting. */
