@@ -82,52 +82,44 @@ add(PaTransport *t, PyObject *clients, PyObject *references)
 }
 
 static int
-discard(PaTransport *t, PyObject *references)
+discard(PaTransport *t, PyObject *Py_UNUSED(clients), PyObject *references)
 {
     PyObject *reference = PyWeakref_NewRef((PyObject *)t, NULL);
     int result = reference == NULL ? -1 : PySet_Discard(references, reference);
     Py_XDECREF(reference);
     return result < 0 ? -1 : 0;
 }
+
+/* By `known`, if the server is as we know it, or by its method. */
+static int
+tell_server(PaTransport *t, int (*known)(PaTransport *, PyObject *, PyObject *), PyObject *name)
+{
+    PyObject *clients, *references;
+    int found = find_clients(t, &clients, &references);
+    if (found <= 0) {
+        return found < 0 ? -1 : call_server(t, name);
+    }
+    int result = known(t, clients, references);
+    Py_DECREF(references);
+    Py_DECREF(clients);
+    return result;
+}
+#else
+#define tell_server(t, known, name) call_server(t, name)
 #endif
 
 int
 pa_server_attach(PaTransport *t)
 {
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject *clients, *references;
-    int found = find_clients(t, &clients, &references);
-    if (found < 0) {
-        return -1;
-    }
-    if (found) {
-        int result = add(t, clients, references);
-        Py_DECREF(references);
-        Py_DECREF(clients);
-        return result;
-    }
-#endif
-    return call_server(t, pa_transport_state(t)->names._attach);
+    return tell_server(t, add, pa_transport_state(t)->names._attach);
 }
 
-/* The server that no longer listens may have to wake who waits for the last of its transports. */
+/* The server that no longer listens may have to wake who waits for the last of its transports: that
+ * is for its method. */
 int
 pa_server_detach(PaTransport *t)
 {
-#if PY_VERSION_HEX >= 0x030d0000
-    PyObject *clients, *references;
-    int found = find_clients(t, &clients, &references);
-    if (found < 0) {
-        return -1;
-    }
-    if (found) {
-        int result = discard(t, references);
-        Py_DECREF(references);
-        Py_DECREF(clients);
-        return result;
-    }
-#endif
-    return call_server(t, pa_transport_state(t)->names._detach);
+    return tell_server(t, discard, pa_transport_state(t)->names._detach);
 }
 
 int
