@@ -29,7 +29,7 @@ ip_length(const struct sockaddr *sa)
     return sa->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
 }
 
-/* One of `places`, of which there are a power of two. */
+/* One of so many places. */
 static size_t
 place(uint32_t mixed, uint32_t places)
 {

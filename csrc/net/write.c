@@ -333,20 +333,17 @@ may_wait(PaTransport *t)
     if (t->queue.size <= t->high_water) {
         return true;
     }
-    if (t->in_callback) {
+    PaLoop *loop = t->member.loop;
+    bool too_much = !t->deferred && loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL;
+    if (t->in_callback || too_much || !fits(t)) {
         return false;
     }
-    PaLoop *loop = t->member.loop;
     if (!t->deferred) {
-        if (loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL || !fits(t)) {
-            return false;
-        }
         t->deferred = true;
         loop->flush_size += t->queue.size;
         pa_state_keep_freed_memory(loop->sched.st); /* several large blocks will be freed at once */
-        return true;
     }
-    return fits(t);
+    return true;
 }
 
 /* After something was queued: now or later? */
