@@ -77,6 +77,7 @@ close_uv(PaLoop *loop)
     loop->fds_size = 0;
     PyMem_RawFree(loop->read_buffer);
     loop->read_buffer = NULL;
+    pa_spare_bytes_clear(&loop->spare_bytes);
     pa_addrbook_free(&loop->addresses);
 }
 

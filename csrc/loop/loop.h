@@ -8,6 +8,7 @@
 #include "sched/sched.h" // first: Python.h decides which system interfaces are declared
 
 #include "base/addrbook.h"
+#include "base/sparebytes.h"
 
 #include <uv.h>
 
@@ -113,9 +114,10 @@ struct PaLoop {
     size_t flush_size; // bytes of those that hold more than their high-water mark
 
     char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
-    PaAddrBook *addresses; // of datagrams' senders, NULL until one was heard
-    long pid;              // of the process that made the loop
-    unsigned int forks;    // count of that process, fork.c
+    PaSpareBytes spare_bytes; // for what is received
+    PaAddrBook *addresses;    // of datagrams' senders, NULL until one was heard
+    long pid;                 // of the process that made the loop
+    unsigned int forks;       // count of that process, fork.c
 };
 
 /* ---- run.c */

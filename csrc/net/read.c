@@ -1,11 +1,11 @@
 /* net/read.c: from a readable descriptor to the protocol. The only file that receives.
  *
- * A read goes into the loop's shared buffer and is copied into an exactly sized bytes, or into the
- * buffer of asyncio's stream reader (streams.c). After a large one the connection's next read goes
- * straight into a bytes of the largest size, which is shrunk, or into the reader's buffer. Buffered
- * protocols receive into their own memory. A read that filled its buffer is followed by another, a
- * few times at most, so that one busy connection cannot starve the others. What the protocol wrote
- * meanwhile is sent when its method returns. */
+ * A read goes into the loop's shared buffer and is copied into a bytes of its size
+ * (base/sparebytes.h), or into the buffer of asyncio's stream reader (streams.c). After a large one
+ * the connection's next read goes straight into a bytes of the largest size, which is shrunk, or into
+ * the reader's buffer. Buffered protocols receive into their own memory. A read that filled its buffer
+ * is followed by another, a few times at most, so that one busy connection cannot starve the others.
+ * What the protocol wrote meanwhile is sent when its method returns. */
 #include "net/transport.h"
 
 #include <errno.h>
@@ -150,7 +150,7 @@ deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
             return READ_DONE;
         }
     }
-    PyObject *data = PyBytes_FromStringAndSize(buffer, size);
+    PyObject *data = pa_spare_bytes_fill(&t->member.loop->spare_bytes, buffer, size);
     if (data == NULL) {
         return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
     }

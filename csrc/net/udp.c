@@ -206,8 +206,8 @@ fill(PaDatagram *d)
         return -1;
     }
     for (int i = 0; i < count; i++) {
-        PyObject *data =
-            PyBytes_FromStringAndSize(buffer + (size_t)i * size, (Py_ssize_t)slots[i].size);
+        PyObject *data = pa_spare_bytes_fill(&d->t.member.loop->spare_bytes,
+                                             buffer + (size_t)i * size, (Py_ssize_t)slots[i].size);
         PyObject *address = data == NULL ? NULL : sender(d, &slots[i]);
         if (hold_steal(d, data, address) < 0) {
             return -1;

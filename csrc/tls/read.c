@@ -16,7 +16,7 @@ typedef enum { READ_ERROR = -1, READ_END, READ_NOTHING, READ_DATA } ReadResult;
 static int
 store(PaTls *tls, const char *data, Py_ssize_t size)
 {
-    PyObject *chunk = size <= COPIED_SIZE ? PyBytes_FromStringAndSize(data, size)
+    PyObject *chunk = size <= COPIED_SIZE ? pa_spare_bytes_fill(&tls->loop->spare_bytes, data, size)
                                           : PyMemoryView_FromMemory((char *)data, size, PyBUF_READ);
     int result =
         chunk == NULL ? -1 : pa_tls_call(tls->incoming, pa_tls_state(tls)->names.write, chunk);

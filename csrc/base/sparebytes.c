@@ -1,0 +1,61 @@
+/* base/sparebytes.c: finding, filling and replacing spare bytes. See sparebytes.h. */
+#include "base/sparebytes.h"
+
+#include <stddef.h>
+#include <string.h>
+
+#define SMALLEST ((Py_ssize_t)480) // longer ones are not Python's own allocator's
+#define LARGEST  ((Py_ssize_t)16 * 1024)
+
+/* A bytes is its head, its hash, the text, and a NUL. */
+#define HASH_OFFSET  sizeof(PyVarObject)
+#define LAYOUT_KNOWN (offsetof(PyBytesObject, ob_sval) == sizeof(PyVarObject) + sizeof(Py_hash_t))
+
+/* Whether it is ours alone and neither too short nor wastefully long. */
+static inline bool
+fits(const PaSpareBytes *spare, int slot, Py_ssize_t size)
+{
+    PyObject *bytes = spare->bytes[slot];
+    Py_ssize_t left = spare->room[slot] - size;
+    return bytes != NULL && left >= 0 && left <= size / 8 && Py_REFCNT(bytes) == 1;
+}
+
+static PyObject *
+refill(PyObject *bytes, const char *data, Py_ssize_t size)
+{
+    Py_hash_t unknown = -1;
+    memcpy((char *)bytes + HASH_OFFSET, &unknown, sizeof(unknown));
+    Py_SET_SIZE((PyVarObject *)bytes, size);
+    char *text = PyBytes_AS_STRING(bytes);
+    memcpy(text, data, (size_t)size);
+    text[size] = '\0';
+    return Py_NewRef(bytes);
+}
+
+PyObject *
+pa_spare_bytes_fill(PaSpareBytes *spare, const char *data, Py_ssize_t size)
+{
+    if (!PA_FREELIST_ON || !LAYOUT_KNOWN || size < SMALLEST || size > LARGEST) {
+        return PyBytes_FromStringAndSize(data, size);
+    }
+    for (int slot = 0; slot < PA_SPARE_SLOTS; slot++) {
+        if (fits(spare, slot, size)) {
+            return refill(spare->bytes[slot], data, size);
+        }
+    }
+    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    if (bytes != NULL) {
+        unsigned int slot = spare->next++ % PA_SPARE_SLOTS;
+        Py_XSETREF(spare->bytes[slot], Py_NewRef(bytes));
+        spare->room[slot] = size;
+    }
+    return bytes;
+}
+
+void
+pa_spare_bytes_clear(PaSpareBytes *spare)
+{
+    for (int slot = 0; slot < PA_SPARE_SLOTS; slot++) {
+        Py_CLEAR(spare->bytes[slot]);
+    }
+}
