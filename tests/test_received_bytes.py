@@ -1,4 +1,4 @@
-"""What data_received() and datagram_received() get is the protocol's own, however long it keeps it."""
+"""What data_received() and datagram_received() get is the protocol's own while it keeps it."""
 
 import asyncio
 import gc
