@@ -35,8 +35,8 @@ Figures = dict[str, float]
 async def measure_tasks(size: int) -> Figures:
     """ns per switch among `size` tasks that give way in turn, and bytes per task.
 
-    The first of them holds the clock: between two of its turns every task has had one. So neither the
-    tasks' making nor their end is counted, which many tasks would share among few switches.
+    The first of them holds the clock: between two of its turns every task has had one. So neither
+    their begin nor their end is counted, which many tasks would share among few switches.
     """
     loop = asyncio.get_running_loop()
     rounds = max(2, SWITCHES // size)
@@ -44,16 +44,15 @@ async def measure_tasks(size: int) -> Figures:
     memory: list[int] = []
 
     async def first() -> None:
-        await give_way()  # every task has begun by now
-        memory.append(resident_bytes(os.getpid()))
-        started = time.process_time_ns()
-        for _ in range(rounds):
+        for turn in range(rounds + 1):
             await give_way()
+            if turn == 0:  # every task is in its loop by now
+                memory.append(resident_bytes(os.getpid()))
+                started = time.process_time_ns()
         spent.append(time.process_time_ns() - started)
 
     async def other() -> None:
-        await give_way()
-        for _ in range(rounds):
+        for _ in range(rounds + 1):
             await give_way()
 
     before = resident_bytes(os.getpid())
