@@ -30,7 +30,9 @@ LIBUV_MINIMUM = "1.44"
 # No strict aliasing: libuv hands out uv_tcp_t as uv_stream_t as uv_handle_t, and the task overlay
 # looks at CPython's structs through its own; under LTO the compiler would see both sides.
 COMMON_FLAGS = ["-std=c11", "-fvisibility=hidden", "-fno-strict-aliasing"]
-RELEASE_FLAGS = ["-O2"]
+# No PLT: CPython loads modules with all symbols bound, and calls of its API are what a task step is
+# made of (an awaited future costs 257 ns instead of 267, sleep(0) 188 instead of 196).
+RELEASE_FLAGS = ["-O2", "-fno-plt"] if sys.platform == "linux" else ["-O2"]
 ASAN_FLAGS = [
     "-O1",
     "-g",
