@@ -2,12 +2,13 @@
 
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
-In each round every row is measured on every loop in turn (row 1: loop A, loop B, ...; row 2 ...; in
-every second round from the last loop to the first), so the turns that are compared lie seconds
-apart; a ratio is taken within a round. Rounds go on until their number or the time is used up; the
-first is always finished. A row that a loop cannot run is shown as failed, with the reason, and not
-tried again. A run of all rows and loops is kept in benchmarks/results/, from which `python -m
-benchmarks.render` makes the documentation.
+In each round a row is measured on every loop in turn (in every second round from the last loop to
+the first). A turn takes half a second, so those that are compared lie seconds apart; a ratio is
+taken within a round. A few rounds of a row follow each other on the same processes, then as many of
+the next row, and after the last row the first has more in fresh processes, until the number of
+rounds or the time is used up; the first few are always finished. A row that a loop cannot run is
+shown as failed, with the reason, and not tried again. A run of all rows and loops is kept in
+benchmarks/results/, from which `python -m benchmarks.render` makes the documentation.
 """
 
 import argparse
@@ -62,18 +63,21 @@ def measure_rounds(
     session: Session, rows: Sequence[BenchRow], loops: Sequence[str], results: Results
 ) -> Iterator[str]:
     """All rounds of all rows into `results`, as far as the effort's time allows; what was done is
-    said at the end of each round."""
-    started = time.monotonic()
-    for number in range(1, session.effort.rounds + 1):
+    said each time that all rows had their turn."""
+    started, effort = time.monotonic(), session.effort
+    for first in range(0, effort.rounds, effort.together):
+        numbers = range(first + 1, min(first + effort.together, effort.rounds) + 1)
         for done, row in enumerate(rows):
             spent = time.monotonic() - started
-            if number > 1 and spent > session.effort.budget:
-                yield f"time is up in round {number}, after {done} rows and {spent:.0f} s"
+            if first > 0 and spent > effort.budget:
+                yield f"time is up in round {first + 1}, after {done} rows and {spent:.0f} s"
                 return
-            with console.status(f"round {number}, {spent:.0f} s: {row.title}"):
-                measure_row(session, row, loops, results[row.key])
-        session.end_round()
-        yield f"round {number} ended after {time.monotonic() - started:.0f} s"
+            with console.status(f"round {first + 1}, {spent:.0f} s: {row.title}"):
+                for _ in numbers:
+                    measure_row(session, row, loops, results[row.key])
+            session.end_row()
+        session.end_rows()
+        yield f"round {numbers[-1]} ended after {time.monotonic() - started:.0f} s"
 
 
 def print_group(document: Document, group: str) -> None:

@@ -3,10 +3,11 @@
     python -m benchmarks.floors [--rounds N] [--rows ROW ...] [--json FILE]
 
 A floor is a sum of parts. One is what the library, or the row's own Python, costs by itself,
-measured without any socket (floor_parts.py). The other is what carrying the bytes costs: the server
-CPU of a C server of bare system calls under the same load, or of pyasync's own plain echo where
-that is less and not the row itself. Beside the sum stands the C server that does both at once: it
-keeps busy for as long as the library, and carries. Rows of tasks carry nothing: their other part is
+measured without any socket (floor_parts.py), once for the few rounds that a row's servers live. The
+other is what carrying the bytes costs: the server CPU of a C server of bare system calls under the
+same load, or of pyasync's own plain echo where that is less and not the row itself. Beside the sum
+stands the C server that does both at once: it keeps busy for as long as the library, or does its
+work where that is OpenSSL's, and carries. Rows of tasks carry nothing: their other part is
 what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
 compared with the same done without any loop. In each round the parts of a row, pyasync's row and
 that of its best peer (as the results of `make bench` name it) are measured one after the other;
@@ -15,7 +16,6 @@ ratios are taken within the round. Results of all rows go to results/floors-X.Y.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,13 +32,12 @@ from benchmarks.floor_results import (
     floor_columns,
     save_floors,
 )
-from benchmarks.load import echo_server_command, echo_turn
+from benchmarks.load import echo_server_command
 from benchmarks.loops import LOOPS, why_unusable
 from benchmarks.processes import (
     BARE_SERVER,
     C_PROGRAMS,
     Failed,
-    Server,
     build_c_programs,
     child_figures,
 )
@@ -46,14 +45,14 @@ from benchmarks.report import table
 from benchmarks.results import OURS, Document, circumstances, load, result_file
 from benchmarks.rows import BENCH_ROWS, BEST, MILLISECONDS, NANOSECONDS, RATE
 from benchmarks.task_rows import GATHERED, GROUPED
-from benchmarks.turns import FULL, HTTP_CONNECTIONS, Effort, Session, start_up_row
-from benchmarks.wrk import check_wrk, measure
+from benchmarks.turns import FULL, Session, http_turn, start_up_row
+from benchmarks.wrk import check_wrk
 
 PART_LIMIT = 60.0  # s for one part
 console = Console(width=280, highlight=False)  # the table rather wraps than loses a figure
 LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
-EFFORT = replace(FULL, load_seconds=1.5)
+EFFORT = replace(FULL, load_seconds=0.4, together=3)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
 BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
 
@@ -68,22 +67,47 @@ class Measured:
     rate: float | None = None
 
 
-Measure = Callable[[Effort, str | None], Measured]  # of the effort and the best peer
+@dataclass
+class FloorSession(Session):
+    """What the floors of a row share besides: the parts that were measured, and the answers that C
+    servers give."""
+
+    parts: dict[tuple[str, ...], dict[str, float]] = field(default_factory=dict)
+    answers: dict[Path, list[str]] = field(default_factory=dict)
+
+    def part(self, name: str, *options: str) -> dict[str, float]:
+        """{"cost", "bytes"} of floor_parts.py in a fresh process on the servers' core, measured
+        once; raises Failed if it fails."""
+        key = (name, *options)
+        if key not in self.parts:
+            command = ("benchmarks.floor_parts", "--part", name, *options)
+            self.parts[key] = child_figures(PART_LIMIT, *command)
+        return self.parts[key]
+
+    def answered_from(self, path: Path, from_file: bool) -> list[str]:
+        """The options by which the bare server gives the HTTP answer in `path`; its body is moved
+        to a file of its own, once, with `from_file`."""
+        if path not in self.answers:
+            self.answers[path] = [f"--answer={path}", *(sent_from_file(path) if from_file else [])]
+        return self.answers[path]
+
+    def end_row(self) -> None:
+        """Ends the servers and forgets the parts and answers, which belong to one row."""
+        self.parts.clear()
+        self.answers.clear()
+        super().end_row()
+
+
+Measure = Callable[[FloorSession, str | None], Measured]  # of the best peer
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What a row's floor is made of: `text` says it, `measure(effort, peer)` measures it."""
+    """What a row's floor is made of: `text` says it, `measure(session, peer)` measures it."""
 
     key: str
     text: str
     measure: Measure = field(repr=False)
-
-
-def part(name: str, *options: str) -> dict[str, float]:
-    """{"cost", "bytes"} of floor_parts.py in a fresh process on the servers' core; raises Failed if
-    it fails."""
-    return child_figures(PART_LIMIT, "benchmarks.floor_parts", "--part", name, *options)
 
 
 def carried(cost: Callable[[float], float], library: float) -> tuple[float, float | None]:
@@ -114,27 +138,19 @@ def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
     """The floor of an HTTP row: the application in memory; a C server that sends its answer. The
     body comes from a file with `from_file`, and the application asks the executor to open it."""
 
-    def run(effort: Effort, peer: str | None) -> Measured:
-        with tempfile.TemporaryDirectory() as folder:
-            answer = Path(folder) / "answer"
-            parts = {LIBRARY: part(framework, "--path", path, "--answer", str(answer))["cost"]}
-            sent = [f"--answer={answer}"]
-            if from_file:
-                parts[EXECUTOR] = part(EXECUTOR, "--path", path)["cost"]
-                sent += sent_from_file(answer)
+    def run(session: FloorSession, peer: str | None) -> Measured:
+        answer = Path(session.folder.name) / "answer"
+        parts = {LIBRARY: session.part(framework, "--path", path, "--answer", str(answer))["cost"]}
+        if from_file:
+            parts[EXECUTOR] = session.part(EXECUTOR, "--path", path)["cost"]
+        sent = session.answered_from(answer, from_file)
 
-            def cost(work: float) -> float:
-                command = echo_server_command(BARE_SERVER, "protocol", None)
-                command += [f"--work={work * 1000}", f"--message={len(http_request(path))}"]
-                with Server([*command, *sent]) as server:
-                    url = f"http://127.0.0.1:{server.address}{path}"
-                    seconds, warm_up = effort.wrk_seconds, effort.wrk_warm_up
-                    load = measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=warm_up)
-                if load.errors:
-                    raise Failed(f"the C server's answers: {load.errors} not 2xx or broken")
-                return load.cpu_us
+        def cost(work: float) -> float:
+            command = echo_server_command(BARE_SERVER, "protocol", None)
+            command += [f"--work={work * 1000}", f"--message={len(http_request(path))}", *sent]
+            return http_turn(session, command, path).cpu_us
 
-            carrying, stand_in = carried(cost, sum(parts.values()))
+        carrying, stand_in = carried(cost, sum(parts.values()))
         return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
@@ -150,21 +166,10 @@ class Echo:
     unix: bool = False
 
     def turn(
-        self, effort: Effort, name: str, wire: int, arguments: Sequence[str] = ()
+        self, session: Session, name: str, size: int, arguments: Sequence[str] = ()
     ) -> dict[str, float]:
-        """{"cpu_us", "rate"} of one server that echoes messages of `wire` bytes."""
-        turn = echo_turn(
-            name,
-            self.style,
-            self.connections,
-            wire,
-            effort.load_seconds,
-            effort.warm_up,
-            self.unix,
-            arguments,
-        )
-        if any(turn["errors"].values()):
-            raise Failed(f"plain echo of {name}: {turn['errors']}")
+        """{"cpu_us", "rate"} of one server that echoes messages of `size` bytes."""
+        turn = session.echo(name, self.style, size, self.connections, self.unix, arguments)
         return {"cpu_us": turn["server_cpu_us"], "rate": turn["messages_per_s"]}
 
 
@@ -172,14 +177,14 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
     """The floor of an echo row in which the parts `names` come on top of the plain echo, which is
     pyasync's too with `own`."""
 
-    def run(effort: Effort, peer: str | None) -> Measured:
+    def run(session: FloorSession, peer: str | None) -> Measured:
         parts: Parts = {}
         wire = load.size
         for name in names:
             options = ["--size", str(load.size)]
             if name == "TLS":
                 options += ["--certificate", certificate_folder().name]
-            found = part(name.lower(), *options)
+            found = session.part(name.lower(), *options)
             parts[name] = found["cost"]
             wire = max(wire, int(found["bytes"]))
         rates: list[float] = []
@@ -191,7 +196,7 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             found = {}
             for size in sizes:
                 options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
-                turn = load.turn(effort, BARE_SERVER, wire, options)
+                turn = load.turn(session, BARE_SERVER, wire, options)
                 rates.append(turn["rate"])
                 found[size] = turn["cpu_us"]
             sizes[:] = [min(found, key=lambda size: found[size])]
@@ -199,7 +204,10 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
 
         carrying, stand_in = carried(cost, sum(parts.values()))
         if own:
-            carrying = min(carrying, load.turn(effort, OURS, wire)["cpu_us"])
+            carrying = min(carrying, load.turn(session, OURS, wire)["cpu_us"])
+        if names == ("TLS",):  # then the server in C need not spin: it does the work
+            found = replace(load, style="tls").turn(session, BARE_SERVER, load.size)
+            stand_in, rates = found["cpu_us"], [found["rate"]]
         # Datagrams that go in batches let the load generator wait: their rate is no bound.
         rate = None if load.style == "udp" else max(rates)
         return Measured({**parts, CARRYING: carrying}, stand_in, rate)
@@ -207,25 +215,26 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
     return run
 
 
-def handshake_floor(effort: Effort, peer: str | None) -> Measured:
+def handshake_floor(session: FloorSession, peer: str | None) -> Measured:
     """The floor of TLS handshakes: OpenSSL's work; connections that are accepted and closed. The
     stand-in is a C server that does both, with OpenSSL on its sockets."""
     load, both = Echo(1024, 50, "accept"), Echo(1, 50, "tls-accept")
     options = ["--certificate", certificate_folder().name]
-    parts = {"TLS": part("handshake", *options)["cost"]}
-    turns = [load.turn(effort, name, load.size) for name in (BARE_SERVER, OURS)]
-    stand_in = both.turn(effort, BARE_SERVER, both.size)["cpu_us"]
+    parts = {"TLS": session.part("handshake", *options)["cost"]}
+    turns = [load.turn(session, name, load.size) for name in (BARE_SERVER, OURS)]
+    stand_in = both.turn(session, BARE_SERVER, both.size)["cpu_us"]
     return Measured({**parts, CARRYING: min(turn["cpu_us"] for turn in turns)}, stand_in)
 
 
 def task_floor(name: str, tasks: int = 0) -> Measure:
     """The floor of a row of tasks: the part `name`, and bare tasks if the row creates `tasks`."""
 
-    def run(effort: Effort, peer: str | None) -> Measured:
-        parts = {name: part(name)["cost"]}
+    def run(session: FloorSession, peer: str | None) -> Measured:
+        parts = {name: session.part(name)["cost"]}
         if tasks:
             loops = [OURS, *([peer] if peer else [])]
-            found = [part("tasks", "--loop", loop, "--size", str(tasks)) for loop in loops]
+            size = str(tasks)
+            found = [session.part("tasks", "--loop", loop, "--size", size) for loop in loops]
             parts["tasks"] = min(figures["cost"] for figures in found)
         return Measured(parts)
 
@@ -235,20 +244,21 @@ def task_floor(name: str, tasks: int = 0) -> Measure:
 def least_floor(name: str, *ways: str) -> Measure:
     """The floor of a row that is done without a loop: the part of `ways` that costs the least."""
 
-    def run(effort: Effort, peer: str | None) -> Measured:
-        return Measured({name: min(part(way)["cost"] for way in ways)})
+    def run(session: FloorSession, peer: str | None) -> Measured:
+        return Measured({name: min(session.part(way)["cost"] for way in ways)})
 
     return run
 
 
-def start_up_floor(effort: Effort, peer: str | None) -> Measured:
+def start_up_floor(session: FloorSession, peer: str | None) -> Measured:
     """The floor of a row of start-up: the interpreter, and asyncio without any other loop."""
-    return Measured({"asyncio": start_up_row(False, Session(effort), "asyncio")["value"]})
+    return Measured({"asyncio": start_up_row(False, session, "asyncio")["value"]})
 
 
 AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
 STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
 TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
+TLS_IN_C = "the stand-in is a C server with OpenSSL on its sockets"
 PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
 BARE_TEXT = "a C server of bare system calls that echoes the same"
 PROTOCOL_TEXT = f"the row's protocol called with a message, writing for nothing; {BARE_TEXT}"
@@ -304,8 +314,8 @@ FLOORS = {
             PROTOCOL_TEXT,
             echo_floor(Echo(1024, 50, style="udp"), "datagrams", own=False),
         ),
-        Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(SMALL, "TLS")),
-        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}", echo_floor(LONG, "TLS")),
+        Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}; {TLS_IN_C}", echo_floor(SMALL, "TLS")),
+        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}; {TLS_IN_C}", echo_floor(LONG, "TLS")),
         Floor(
             "tls_streams_1k",
             f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
@@ -331,7 +341,7 @@ FLOORS = {
             "tls_handshake",
             "OpenSSL's work for the handshake and the notice of closing through Python's ssl "
             "module, over memory; a TCP connection accepted and closed, in C or in pyasync, "
-            "whichever costs less; the stand-in shakes hands with OpenSSL on its sockets",
+            f"whichever costs less; {TLS_IN_C}",
             handshake_floor,
         ),
         Floor(
@@ -377,7 +387,7 @@ def bench_results() -> Document | None:
     return next((load(path) for path in paths if path.exists()), None)
 
 
-def measure_round(session: Session, key: str, peer: str | None, result: FloorResult) -> None:
+def measure_round(session: FloorSession, key: str, peer: str | None, result: FloorResult) -> None:
     """One round of one row: pyasync, the parts of the floor, the best peer. A round in which
     something failed is left out, and the reason kept."""
     row, figure, name = BENCH_ROWS[key], cost_figure(key), OURS
@@ -385,7 +395,7 @@ def measure_round(session: Session, key: str, peer: str | None, result: FloorRes
         own = row.measure(session, OURS)
         loops = {OURS: own[figure]}
         name = "floor"
-        floor = FLOORS[key].measure(session.effort, peer)
+        floor = FLOORS[key].measure(session, peer)
         rates = {} if floor.rate is None else {BARE_SERVER: max(floor.rate, own["rate"])}
         if floor.stand_in is not None:
             loops[STAND_IN] = floor.stand_in
@@ -413,7 +423,7 @@ def print_floors(results: dict[str, FloorResult]) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.floors", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="of every row (5)")
+    parser.add_argument("--rounds", type=int, default=12, help="of every row (12)")
     parser.add_argument("--rows", nargs="+", choices=FLOORS, metavar="ROW", default=list(FLOORS))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
     options = parser.parse_args()
@@ -426,14 +436,17 @@ def main() -> int:
     path = options.json or kept
     about = circumstances([OURS, *sorted({peer for peer in peers.values() if peer in LOOPS})])
     results = {key: FloorResult(FLOORS[key].text) for key in options.rows}
-    session = Session(EFFORT)
+    session = FloorSession(EFFORT)
     try:
-        for number in range(1, options.rounds + 1):
+        for first in range(0, options.rounds, EFFORT.together):
+            numbers = range(first + 1, min(first + EFFORT.together, options.rounds) + 1)
             for key, result in results.items():
-                measure_round(session, key, peers[key], result)
-            session.end_round()
+                for _ in numbers:
+                    measure_round(session, key, peers[key], result)
+                session.end_row()
+            session.end_rows()
             save_floors(path, about, results)
-            console.print(f"round {number} of {options.rounds} ended", style="dim")
+            console.print(f"round {numbers[-1]} of {options.rounds} ended", style="dim")
     finally:
         session.close()
     print_floors(results)

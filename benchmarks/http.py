@@ -12,22 +12,18 @@ from benchmarks.http_server import FRAMEWORKS
 from benchmarks.loops import add_loops_option, require_loops
 from benchmarks.processes import Server, python_module
 from benchmarks.report import print_header, write_json
-from benchmarks.wrk import WARM_UP, HttpFigures, check_wrk, measure, print_http
+from benchmarks.wrk import HttpFigures, check_wrk, measure, print_http
 
 
-def serve_and_load(
-    framework: str,
-    loop: str,
-    seconds: int,
-    connections: int,
-    path: str = "/",
-    warm_up: int = WARM_UP,
-) -> HttpFigures:
-    """One turn of one framework on one loop: `GET path` for `seconds`."""
-    command = python_module("benchmarks.http_server", "--framework", framework, "--loop", loop)
-    with Server(command) as server:
-        url = f"http://127.0.0.1:{server.address}{path}"
-        return measure(server, url, seconds, connections, warm_up=warm_up)
+def http_server_command(framework: str, loop: str) -> list[str]:
+    """The command line of the HTTP server of one framework on one loop."""
+    return python_module("benchmarks.http_server", "--framework", framework, "--loop", loop)
+
+
+def serve_and_load(framework: str, loop: str, seconds: float, connections: int) -> HttpFigures:
+    """One turn of one framework on one loop: `GET /` for `seconds`."""
+    with Server(http_server_command(framework, loop)) as server:
+        return measure(server, f"http://127.0.0.1:{server.address}/", seconds, connections)
 
 
 def main() -> int:

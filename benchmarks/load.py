@@ -1,14 +1,13 @@
 """The load generator of benchmarks/c against one server: command lines, one turn, its result.
 
-A turn is a fresh server process on one core and the load on the other; what is returned is the load
-generator's own JSON: messages (or connections) per second, latencies, the server's CPU time per
+The server runs on one core and the load on the other; what is returned is the load generator's own
+JSON: messages (or connections) per second, latencies, the server's CPU time per
 message, the share of their cores that both used, and the errors of each kind.
 """
 
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +36,9 @@ def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
     """
     if name == C_SERVER:
         return [str(C_PROGRAMS / "echo_server"), *(["unix", path] if path else ["tcp"])]
-    if name == BARE_SERVER and style == "tls-accept":
-        return [str(C_PROGRAMS / "handshake_server"), certificate_folder().name]
+    if name == BARE_SERVER and style.startswith("tls"):
+        flags = ["--accept"] if style.endswith("accept") else []
+        return [str(C_PROGRAMS / "tls_server"), *flags, certificate_folder().name]
     if name == BARE_SERVER:
         flags = {"udp": ["--udp"], "accept": ["--accept"]}.get(style, [])
         return [str(C_PROGRAMS / "bare_server"), *flags, *([f"--unix={path}"] if path else [])]
@@ -77,6 +77,25 @@ def run_load(command: list[str], seconds: float) -> dict[str, Any]:
     return result
 
 
+def echo_load(
+    server: Server,
+    name: str,
+    style: str,
+    connections: int,
+    size: int,
+    seconds: float,
+    warm_up: float,
+) -> dict[str, Any]:
+    """Load on a server of echo_server_command(): the load generator's result, its errors counted
+    but not judged. `size` in bytes, times in seconds. Raises Failed if there is no result."""
+    command = load_command(name, style, server.address, connections)
+    command += [f"--size={size}", f"--seconds={seconds}", f"--warmup={warm_up}"]
+    command.append(f"--patience={PATIENCE:g}")
+    result = run_load([*command, f"--server-pid={server.pid}"], seconds)
+    server.check_alive()
+    return result
+
+
 def echo_turn(
     name: str,
     style: str,
@@ -85,19 +104,9 @@ def echo_turn(
     seconds: float,
     warm_up: float = 0.3,
     unix: bool = False,
-    arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """One turn of one server: the load generator's result, its errors counted but not judged.
-
-    `size` in bytes, times in seconds, `arguments` end the server's command line. Raises Failed if
-    there is no result.
-    """
+    """echo_load() on a server that is started for it and ended after it."""
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "echo") if unix else None
-        with Server([*echo_server_command(name, style, path), *arguments]) as server:
-            command = load_command(name, style, server.address, connections)
-            command += [f"--size={size}", f"--seconds={seconds}", f"--warmup={warm_up}"]
-            command.append(f"--patience={PATIENCE:g}")
-            result = run_load([*command, f"--server-pid={server.pid}"], seconds)
-            server.check_alive()
-    return result
+        with Server(echo_server_command(name, style, path)) as server:
+            return echo_load(server, name, style, connections, size, seconds, warm_up)

@@ -9,15 +9,20 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from benchmarks.cold_rows import ACCEPTOR_PORT
 from benchmarks.hand_rows import BY_HAND
-from benchmarks.http import serve_and_load
-from benchmarks.load import echo_server_command, echo_turn
+from benchmarks.http import http_server_command
+from benchmarks.load import echo_load, echo_server_command
 from benchmarks.loops import LOOPS
 from benchmarks.processes import C_SERVER, Failed, Server, load_core, pinned, server_core
 from benchmarks.worker import Worker
+from benchmarks.wrk import HttpFigures, measure
 
 Figures = dict[str, float]
 HTTP_CONNECTIONS = 50
@@ -30,26 +35,68 @@ class Effort:
 
     budget: float  # all rounds; what is left unfinished then is left out
     rounds: int
+    together: int  # rounds of a row that follow each other, on the same processes
     task_seconds: float
     repeats: int
     load_seconds: float
     warm_up: float
-    wrk_seconds: int
-    wrk_warm_up: int
+    wrk_seconds: float
+    wrk_warm_up: float  # of a new server
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 8, 0.1, 3, 1.0, 0.3, 1, 1, 4)
-QUICK = Effort(160, 3, 0.03, 2, 0.3, 0.1, 1, 0, 2)
+FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 0.4, 0.4, 1)
+QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.3, 0.3, 1)
 
 
 @dataclass
 class Session:
-    """What turns share: the effort, and the worker process of each loop."""
+    """What turns share: the effort, the worker process of each loop, the servers of a row."""
 
     effort: Effort
     workers: dict[str, Worker] = field(default_factory=dict)
+    servers: dict[tuple[str, ...], Server] = field(default_factory=dict)
     acceptor: Server | None = None
+    folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
+
+    def server(
+        self, command: Sequence[str], warm_up: Callable[[Server], object] | None = None
+    ) -> Server:
+        """The server with that command line, started and warmed up if there is none."""
+        server = self.servers.get(tuple(command))
+        if server is None:
+            server = self.servers[tuple(command)] = Server(command)
+            if warm_up is not None:
+                warm_up(server)
+        return server
+
+    def echo(
+        self,
+        name: str,
+        style: str,
+        size: int,
+        connections: int,
+        unix: bool = False,
+        arguments: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """The load generator's result with the echo server of `name`; `arguments` end the server's
+        command line. Raises Failed if there is none, or errors are among it."""
+        path = str(Path(self.folder.name) / name.replace(" ", "-")) if unix else None
+        server = self.server([*echo_server_command(name, style, path), *arguments])
+        seconds, warm_up = self.effort.load_seconds, self.effort.warm_up
+        turn = echo_load(server, name, style, connections, size, seconds, warm_up)
+        errors = {kind: count for kind, count in turn["errors"].items() if count}
+        if errors:
+            raise Failed(", ".join(f"{kind}: {count}" for kind, count in errors.items()))
+        return turn
+
+    def end_row(self) -> None:
+        """Ends the servers, which belong to one row."""
+        for server in self.servers.values():
+            server.stop()
+        self.servers.clear()
+        for path in Path(self.folder.name).iterdir():
+            path.unlink()  # sockets, and what else servers were given
 
     def worker(self, loop: str) -> Worker:
         """The loop's worker process, started if there is none that lives."""
@@ -61,15 +108,17 @@ class Session:
             self.workers[loop] = Worker(loop)
         return self.workers[loop]
 
-    def end_round(self) -> None:
-        """Ends the workers, so that no round is measured in the processes of the one before."""
+    def end_rows(self) -> None:
+        """Ends the workers, so that rows measured again are so in other processes."""
         for worker in self.workers.values():
             worker.close()
         self.workers.clear()
 
     def close(self) -> None:
         """Ends every process that was started here."""
-        self.end_round()
+        self.end_row()
+        self.end_rows()
+        self.folder.cleanup()
         if self.acceptor is not None:
             self.acceptor.stop()
 
@@ -84,12 +133,8 @@ def in_process_row(key: str, session: Session, loop: str) -> Figures:
 def echo_row(
     value: str, style: str, size: int, connections: int, unix: bool, session: Session, loop: str
 ) -> Figures:
-    """The load generator against a fresh server of `loop`; `value` is "rate" or "cpu_us"."""
-    effort = session.effort
-    turn = echo_turn(loop, style, connections, size, effort.load_seconds, effort.warm_up, unix)
-    errors = {kind: count for kind, count in turn["errors"].items() if count}
-    if errors:
-        raise Failed(", ".join(f"{kind}: {count}" for kind, count in errors.items()))
+    """The load generator against the server of `loop`; `value` is "rate" or "cpu_us"."""
+    turn = session.echo(loop, style, size, connections, unix)
     figures = {
         "rate": turn["messages_per_s"],
         "cpu_us": turn["server_cpu_us"],
@@ -100,14 +145,24 @@ def echo_row(
     return {"value": figures[value], **figures}
 
 
-def http_row(framework: str, path: str, session: Session, loop: str) -> Figures:
-    """wrk against a fresh server; the value is its CPU per request in us."""
+def http_turn(session: Session, command: Sequence[str], path: str) -> HttpFigures:
+    """wrk against the server with that command line; raises Failed if there are errors."""
     effort = session.effort
-    turn = serve_and_load(
-        framework, loop, effort.wrk_seconds, HTTP_CONNECTIONS, path, effort.wrk_warm_up
-    )
+
+    def load(server: Server, seconds: float) -> HttpFigures:
+        url = f"http://127.0.0.1:{server.address}{path}"
+        return measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=0)
+
+    server = session.server(command, lambda new: load(new, effort.wrk_warm_up))
+    turn = load(server, effort.wrk_seconds)
     if turn.errors:
         raise Failed(f"not 2xx: {turn.not_2xx}, socket errors: {turn.socket_errors}")
+    return turn
+
+
+def http_row(framework: str, path: str, session: Session, loop: str) -> Figures:
+    """wrk against the server of `loop`; the value is its CPU per request in us."""
+    turn = http_turn(session, http_server_command(framework, loop), path)
     return {
         "value": turn.cpu_us,
         "rate": turn.requests_per_s,

@@ -4,8 +4,10 @@ wrk hands its results to a few lines of Lua that print them as JSON, so nothing 
 meant for people. The server's CPU clock is read around wrk's run.
 """
 
+import contextlib
 import json
 import shutil
+import signal
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -13,7 +15,8 @@ from dataclasses import dataclass
 from benchmarks.processes import Failed, Server, cpu_seconds, load_core, pinned
 from benchmarks.report import Spread, console, ratios, table
 
-WARM_UP = 1  # s; wrk counts whole seconds
+WARM_UP = 1.0  # s
+LONGER = 60  # s that wrk would run if nothing interrupted it
 UNDISTURBED = 0.9  # a saturated server uses at least this share of its core
 
 REPORT = """
@@ -104,18 +107,27 @@ def check_wrk() -> None:
         raise SystemExit("the load generator 'wrk' is not installed (Debian, Ubuntu: wrk)")
 
 
-def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[str, int]:
-    """One run of wrk on the load core; `script` is Lua that chooses the requests."""
+def run_wrk(url: str, seconds: float, connections: int, script: str = "") -> dict[str, int]:
+    """One run of wrk on the load core; `script` is Lua that chooses the requests.
+
+    wrk itself counts whole seconds. An interrupt ends it at any time, within a tenth of a second,
+    and it reports how long it took.
+    """
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as lua:
         lua.write(script + REPORT)
         lua.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", lua.name, url]
-        done = subprocess.run(
-            pinned(command, load_core()), stdout=subprocess.PIPE, text=True, timeout=seconds + 60
-        )
-    _, found, result = done.stdout.partition("RESULT ")
-    if done.returncode != 0 or not found:
-        raise Failed(f"wrk ended with status {done.returncode}:\n{done.stdout}")
+        longest = f"-d{seconds + LONGER:.0f}s"
+        command = ["wrk", "-t1", f"-c{connections}", longest, "-s", lua.name, url]
+        with subprocess.Popen(
+            pinned(command, load_core()), stdout=subprocess.PIPE, text=True
+        ) as wrk:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                wrk.wait(seconds)  # that long, unless it cannot start
+            wrk.send_signal(signal.SIGINT)
+            output = wrk.communicate()[0]
+    _, found, result = output.partition("RESULT ")
+    if wrk.returncode != 0 or not found:
+        raise Failed(f"wrk ended with status {wrk.returncode}:\n{output}")
     figures: dict[str, int] = json.loads(result)
     return figures
 
@@ -123,10 +135,10 @@ def run_wrk(url: str, seconds: int, connections: int, script: str = "") -> dict[
 def measure(
     server: Server,
     url: str,
-    seconds: int,
+    seconds: float,
     connections: int,
     script: str = "",
-    warm_up: int = WARM_UP,
+    warm_up: float = WARM_UP,
 ) -> HttpFigures:
     """Warms the server up for `warm_up` seconds, then measures it for `seconds`."""
     if warm_up:

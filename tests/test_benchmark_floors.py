@@ -290,9 +290,19 @@ def test_the_bare_server_carries_every_byte(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
-def test_the_handshake_server_shakes_hands(programs: Path):
-    command = [programs / "handshake_server", certificate_folder().name]
-    check_load(programs, command, "tcp", ["--size=1", "--tls", "--accept"])
+@pytest.mark.parametrize(
+    ("options", "load_options"),
+    [
+        (["--accept"], ["--size=1", "--accept"]),
+        ([], ["--size=1024", "--connections=5"]),
+        ([], ["--size=10000000"]),  # more than the socket takes at once
+    ],
+)
+def test_the_tls_server_shakes_hands_or_echoes(
+    programs: Path, options: list[str], load_options: list[str]
+):
+    command = [programs / "tls_server", *options, certificate_folder().name]
+    check_load(programs, command, "tcp", ["--tls", *load_options])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
