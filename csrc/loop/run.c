@@ -22,7 +22,7 @@
 #define PATIENCE              4
 #define MAX_BATCHES           64
 #define MAX_SKIP_SECONDS      50e-6
-#define SHORT_BATCHES_SECONDS 8e-6          // one to four batches together
+#define SHORT_BATCHES_SECONDS 4e-6          // one to eight batches together
 #define MAX_POLL_SECONDS      (24.0 * 3600) // as asyncio's: some kernels refuse longer ones
 
 /* ---- entering Python from libuv */
@@ -148,7 +148,7 @@ poll_blocking(PaLoop *loop)
 }
 
 /* Whether this turn may go without a poll. Reading the clock costs as much as a small batch, so
- * while batches are short it is read every fourth time only. */
+ * while batches are short it is read every eighth time only. */
 static bool
 may_skip_poll(PaLoop *loop)
 {
@@ -162,7 +162,7 @@ may_skip_poll(PaLoop *loop)
     }
     double now = pa_monotonic();
     if (now - loop->last_clock < SHORT_BATCHES_SECONDS) {
-        loop->batches_unclocked = 3;
+        loop->batches_unclocked = 7;
     }
     loop->last_clock = now;
     return now - loop->last_poll < MAX_SKIP_SECONDS;
