@@ -20,7 +20,7 @@
 #include <math.h>
 
 #define PATIENCE              4
-#define MAX_BATCHES           64
+#define MAX_BATCHES           256
 #define MAX_SKIP_SECONDS      50e-6
 #define SHORT_BATCHES_SECONDS 4e-6          // one to eight batches together
 #define MAX_POLL_SECONDS      (24.0 * 3600) // as asyncio's: some kernels refuse longer ones
