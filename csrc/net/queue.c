@@ -83,8 +83,10 @@ pa_queue_first(const PaQueue *queue)
 static void
 reset(PaQueue *queue)
 {
-    PyMem_Free(queue->chunks);
-    queue->chunks = NULL;
+    if (queue->chunks != NULL) {
+        PyMem_Free(queue->chunks);
+        queue->chunks = NULL;
+    }
     queue->head = 0;
     queue->offset = 0;
 }
@@ -92,6 +94,14 @@ reset(PaQueue *queue)
 void
 pa_queue_consume(PaQueue *queue, size_t sent)
 {
+    if (queue->count == 1 && sent == queue->size) { /* mostly */
+        PyObject *only = pa_queue_first(queue);
+        queue->count = 0;
+        queue->size = 0;
+        reset(queue);
+        Py_DECREF(only); /* exact bytes: no finalizer runs */
+        return;
+    }
     queue->size -= sent;
     sent += queue->offset;
     PyObject **chunks = queue_chunks(queue);

@@ -47,21 +47,47 @@ took_room(PaTransport *t, size_t sent)
     t->room = t->room > taken ? t->room - taken : 0;
 }
 
-/* Bytes sent, -1 with errno set. */
-static ssize_t
-send_vector(PaTransport *t, struct iovec *iov, int count)
+static int
+send_flags(const PaTransport *t)
 {
-    const int flags = MSG_DONTWAIT | MSG_NOSIGNAL | (t->more_follows ? MSG_MORE : 0);
-    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
-    ssize_t sent;
-    do {
-        sent = count == 1 ? send(t->fd, iov[0].iov_base, iov[0].iov_len, flags)
-                          : sendmsg(t->fd, &message, flags);
-    } while (sent < 0 && errno == EINTR);
+    return MSG_DONTWAIT | MSG_NOSIGNAL | (t->more_follows ? MSG_MORE : 0);
+}
+
+/* After every system call that sends. */
+static void
+was_sent(PaTransport *t, ssize_t sent)
+{
     t->deferred = false;
     if (t->room > 0) {
         took_room(t, sent < 0 ? 0 : (size_t)sent);
     }
+}
+
+/* Bytes sent, -1 with errno set. */
+static ssize_t
+send_piece(PaTransport *t, const char *data, size_t size)
+{
+    ssize_t sent;
+    do {
+        sent = send(t->fd, data, size, send_flags(t));
+    } while (sent < 0 && errno == EINTR);
+    was_sent(t, sent);
+    return sent;
+}
+
+/* The same of several pieces. */
+static ssize_t
+send_vector(PaTransport *t, struct iovec *iov, int count)
+{
+    if (count == 1) {
+        return send_piece(t, iov[0].iov_base, iov[0].iov_len);
+    }
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    ssize_t sent;
+    do {
+        sent = sendmsg(t->fd, &message, send_flags(t));
+    } while (sent < 0 && errno == EINTR);
+    was_sent(t, sent);
     return sent;
 }
 
@@ -121,9 +147,8 @@ send_only_piece(PaTransport *t)
     if (t->queue.count != 1) {
         return false;
     }
-    struct iovec piece;
-    (void)pa_queue_peek(&t->queue, &piece, 1);
-    ssize_t sent = send_vector(t, &piece, 1);
+    const char *piece = PyBytes_AS_STRING(pa_queue_first(&t->queue)) + t->queue.offset;
+    ssize_t sent = send_piece(t, piece, t->queue.size);
     if (sent > 0) {
         pa_queue_consume(&t->queue, (size_t)sent);
     }
