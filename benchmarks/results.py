@@ -8,6 +8,7 @@ computed from it here, so the terminal, the tables in the documentation and the 
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -24,6 +25,7 @@ from benchmarks.turns import Figures
 
 OURS = "pyasync"
 FOLDER = Path(__file__).parent / "results"
+INNERMOST = re.compile(r"\{[^{}\[\]]*\}")  # objects that hold no others
 PACKAGES = ("aiohttp", "httptools", "uvicorn", "websockets")
 
 
@@ -176,9 +178,10 @@ def result_file(kind: str, quick: bool) -> Path:
 
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
-    """Writes a document, a number at a time rounded to six digits."""
+    """Writes a document, numbers rounded to six digits, the figures of a turn in one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(rounded(document), indent=1) + "\n")
+    text = json.dumps(rounded(document), indent=1)
+    path.write_text(INNERMOST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
 
 
 def rounded(value: Any) -> Any:
