@@ -26,6 +26,7 @@ from benchmarks.turns import Figures
 OURS = "pyasync"
 FOLDER = Path(__file__).parent / "results"
 INNERMOST = re.compile(r"\{[^{}\[\]]*\}")  # objects that hold no others
+LINE_END = re.compile(r"\n *")  # strings have none: there it is escaped
 PACKAGES = ("aiohttp", "httptools", "uvicorn", "websockets")
 
 
@@ -181,7 +182,7 @@ def write_document(path: Path, document: dict[str, Any]) -> None:
     """Writes a document, numbers rounded to six digits, the figures of a turn in one line."""
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(rounded(document), indent=1)
-    path.write_text(INNERMOST.sub(lambda found: " ".join(found[0].split()), text) + "\n")
+    path.write_text(INNERMOST.sub(lambda found: LINE_END.sub(" ", found[0]), text) + "\n")
 
 
 def rounded(value: Any) -> Any:
