@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.echo_server import echo_websocket
 from benchmarks.floor_cold import measure_queue
-from benchmarks.floor_timing import CONNECTIONS, WARM_UP, Dropping, best_of
+from benchmarks.floor_timing import CONNECTIONS, WARM_UP, Dropping, median_of
 from benchmarks.http_server import (
     LARGE,
     HttptoolsProtocol,
@@ -174,7 +174,7 @@ async def executor(options: argparse.Namespace) -> tuple[float, bytes]:
         check_http(await requests.first_answer())
     if files.calls == 0:
         raise Failed(f"aiohttp gave nothing to the executor for {options.path}")
-    return files.calls * best_of(options.seconds, options.repeats, measure_queue) / 1000, b""
+    return files.calls * median_of(options.seconds, options.repeats, measure_queue) / 1000, b""
 
 
 async def upgraded(stack: AsyncExitStack) -> list[Any]:

@@ -19,7 +19,7 @@ from benchmarks.echo_server import (
     echo_socket,
     echo_stream,
 )
-from benchmarks.floor_timing import CONNECTIONS, Dropping, DroppingDatagrams, best_of
+from benchmarks.floor_timing import CONNECTIONS, Dropping, DroppingDatagrams, median_of
 from benchmarks.processes import Failed
 
 MESSAGES = 50  # of each connection within one measurement
@@ -64,7 +64,7 @@ async def accept(options: argparse.Namespace) -> tuple[float, bytes]:
             each.connection_lost(None)
 
     measure = measured(call, expect(closed, transport))
-    return best_of(options.seconds, options.repeats, measure), b""
+    return median_of(options.seconds, options.repeats, measure), b""
 
 
 async def protocol(options: argparse.Namespace) -> tuple[float, bytes]:
@@ -80,7 +80,7 @@ async def protocol(options: argparse.Namespace) -> tuple[float, bytes]:
             each.data_received(message)
 
     measure = measured(call, expect(written, message))
-    return best_of(options.seconds, options.repeats, measure), message
+    return median_of(options.seconds, options.repeats, measure), message
 
 
 async def buffered(options: argparse.Namespace) -> tuple[float, bytes]:
@@ -98,7 +98,7 @@ async def buffered(options: argparse.Namespace) -> tuple[float, bytes]:
             each.buffer_updated(size)
 
     measure = measured(call, expect(written, message))
-    return best_of(options.seconds, options.repeats, measure), message
+    return median_of(options.seconds, options.repeats, measure), message
 
 
 async def datagrams(options: argparse.Namespace) -> tuple[float, bytes]:
@@ -119,7 +119,7 @@ async def datagrams(options: argparse.Namespace) -> tuple[float, bytes]:
         sent.clear()
 
     measure = measured(call, check)
-    return best_of(options.seconds, options.repeats, measure), message
+    return median_of(options.seconds, options.repeats, measure), message
 
 
 class StandInLoop:
@@ -178,7 +178,7 @@ async def sock(options: argparse.Namespace) -> tuple[float, bytes]:
             coroutine.send(None)
         return (time.process_time_ns() - start) / (CONNECTIONS * 1000)
 
-    figure = best_of(options.seconds, options.repeats, measure)
+    figure = median_of(options.seconds, options.repeats, measure)
     for coroutine in coroutines:
         coroutine.close()
     return figure, message
@@ -212,7 +212,7 @@ async def streams(options: argparse.Namespace) -> tuple[float, bytes]:
         written.clear()
         return used / (CONNECTIONS * 1000)
 
-    figure = best_of(options.seconds, options.repeats, measure)
+    figure = median_of(options.seconds, options.repeats, measure)
     for coroutine in coroutines:
         coroutine.close()
     return figure, message

@@ -3,32 +3,47 @@
 A floor is the sum of its parts of one round; ratios are taken within a round. "possible" is what
 the best peer costs over the floor: the ratio that pyasync would have if it cost the floor and no
 more. Where a row counts messages per second, the load generator bounds them too: the "rate bound"
-is the rate that it reaches with the C server that costs the least, or pyasync if that is more.
+is the rate that it reaches with a C server, or with pyasync. Of several ways to do a part that one
+counts which is the best by its median over the rounds: the best of each round would be a little
+better than any of them is, as every turn varies.
 """
 
 import json
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from benchmarks.markdown import number, table, thousands
-from benchmarks.processes import BARE_SERVER
-from benchmarks.report import Spread
+from benchmarks.report import Spread, ratios
 from benchmarks.results import OURS, describe, write_document
 from benchmarks.rows import BENCH_ROWS, MILLISECONDS, NANOSECONDS
 
-STAND_IN = "C stand-in"  # its name among the loops: works as long as the library, and carries
-# name -> CPU us per message or request; ns or ms for a row in that unit
-Parts = dict[str, float]
+STAND_IN = "C stand-in"  # a C server that works as long as the library, and carries
 UNITS = {NANOSECONDS: "ns", MILLISECONDS: "ms"}  # of floors; the others are in us
-# {"parts": Parts, "loops": {loop: its cost}}, and perhaps "rates": {BARE_SERVER or peer: per s}
-Turn = dict[str, dict[str, float]]
+Ways = dict[str, float]  # of doing the same: name -> its cost in the row's unit, or its rate per s
+Parts = dict[str, Ways]
 
 
-def floor_of(turn: Turn) -> float:
-    """The floor of one round."""
-    return sum(turn["parts"].values())
+class Turn(TypedDict):
+    """One round of one row."""
+
+    parts: Parts
+    loops: dict[str, float]  # pyasync's cost, and that of the best peer if there is one
+    stand_in: Ways  # empty if no C server stands in for the whole
+    rates: Ways  # of C servers, pyasync and the best peer; empty if rates are not what counts
+
+
+def best_way(rounds: Sequence[Ways], most: bool = False) -> list[float]:
+    """Of each round the figure of that way which has the least median over all rounds, or the
+    greatest; empty if no way is in every round."""
+    ways = sorted(set.intersection(*(set(turn) for turn in rounds)))
+    if not ways:
+        return []
+    medians = {way: statistics.median(turn[way] for turn in rounds) for way in ways}
+    best = (max if most else min)(ways, key=lambda way: medians[way])
+    return [turn[best] for turn in rounds]
 
 
 @dataclass
@@ -43,9 +58,14 @@ class FloorResult:
         """The spread of a figure over the rounds."""
         return Spread.of(figure(turn) for turn in self.rounds)
 
-    def part(self, name: str) -> float:
-        """Median of one part."""
-        return self.spread(lambda turn: turn["parts"][name]).median
+    def parts(self) -> dict[str, list[float]]:
+        """Each part's cost in each round."""
+        names = self.rounds[0]["parts"]
+        return {name: best_way([turn["parts"][name] for turn in self.rounds]) for name in names}
+
+    def floors(self) -> list[float]:
+        """The floor of each round."""
+        return [sum(costs) for costs in zip(*self.parts().values(), strict=True)]
 
     def cost(self, loop: str) -> float:
         """Median cost of the row on one loop."""
@@ -53,35 +73,30 @@ class FloorResult:
 
     def over_floor(self, loop: str) -> Spread:
         """How many times the floor a loop costs."""
-        return self.spread(lambda turn: turn["loops"][loop] / floor_of(turn))
+        return ratios([turn["loops"][loop] for turn in self.rounds], self.floors())
 
-    def rate(self, name: str) -> Spread | None:
-        """Messages per second with one server; None if rates are not what the row counts."""
-        if not all(name in turn.get("rates", {}) for turn in self.rounds):
-            return None
-        return self.spread(lambda turn: turn["rates"][name])
+    def stand_in(self) -> list[float]:
+        """Of each round what the C server costs that stands in for the whole; empty without one."""
+        return best_way([turn["stand_in"] for turn in self.rounds])
 
-    def ratio(self, loop: str, other: str) -> Spread:
-        """How many times as much as `other` a loop costs."""
-        return self.spread(lambda turn: turn["loops"][loop] / turn["loops"][other])
+    def bounding_rates(self) -> list[float]:
+        """Of each round the rate that bounds the row's; empty if rates are not what counts."""
+        rates = [dict(turn["rates"]) for turn in self.rounds]
+        for turn in rates:
+            turn.pop(self.peer or "", None)
+        return best_way(rates, most=True)
 
-    def has(self, loop: str) -> bool:
-        """Whether every round has the cost of a loop."""
-        return all(loop in turn["loops"] for turn in self.rounds)
-
-    @property
     def rate_bound(self) -> Spread | None:
-        """The rate with the bare C server over the peer's; None if the row does not count rates."""
-        peer = self.peer
-        if peer is None or self.rate(peer) is None or self.rate(BARE_SERVER) is None:
+        """The bounding rate over the peer's; None without either."""
+        peer, rates = self.peer, self.bounding_rates()
+        if peer is None or not rates:
             return None
-        return self.spread(lambda turn: turn["rates"][BARE_SERVER] / turn["rates"][peer])
+        return ratios(rates, [turn["rates"][peer] for turn in self.rounds])
 
     @property
     def peer(self) -> str | None:
         """The peer that was measured beside pyasync, if there was one."""
-        names = set.intersection(*(set(turn["loops"]) for turn in self.rounds)) - {OURS, STAND_IN}
-        return min(names, default=None)
+        return min(set(self.rounds[0]["loops"]) - {OURS}, default=None)
 
 
 Floors = dict[str, FloorResult]
@@ -140,20 +155,23 @@ def floor_cells(key: str, result: FloorResult) -> list[str]:
     """One line of the table, of at least one round; figures are medians in the line's unit."""
     row, peer, own = BENCH_ROWS[key], result.peer, result.over_floor(OURS)
     possible = None if peer is None else result.over_floor(peer)
-    spins = result.has(STAND_IN)
-    stand_in = result.ratio(peer, STAND_IN) if spins and peer is not None else None
-    bound, rate = result.rate_bound, result.rate(BARE_SERVER)
+    whole, rates, bound = result.stand_in(), result.bounding_rates(), result.rate_bound()
+    stand_in = None
+    if whole and peer is not None:
+        stand_in = ratios([turn["loops"][peer] for turn in result.rounds], whole)
     return [
         row.title,
         UNITS.get(row.unit, "us"),
-        number(result.spread(floor_of).median),
-        " + ".join(f"{number(result.part(name))} {name}" for name in result.rounds[0]["parts"]),
-        with_ratio(number(result.cost(STAND_IN)), stand_in) if spins else "-",
+        number(Spread.of(result.floors()).median),
+        " + ".join(
+            f"{number(Spread.of(costs).median)} {name}" for name, costs in result.parts().items()
+        ),
+        with_ratio(number(Spread.of(whole).median), stand_in) if whole else "-",
         number(result.cost(OURS)),
         own.as_ratio(),
         "-" if peer is None else f"{number(result.cost(peer))} {peer}",
         "-" if possible is None else possible.as_ratio(),
-        "-" if rate is None else with_ratio(thousands(rate.median), bound),
+        with_ratio(thousands(Spread.of(rates).median), bound) if rates else "-",
         f"{row.target:.2f}",
         reach(own, [spread for spread in (possible, bound) if spread], stand_in, row.target),
     ]

@@ -1,6 +1,7 @@
 """What the parts of the floors share: timing, and transports that only keep what is written."""
 
 import asyncio
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +33,8 @@ class DroppingDatagrams(asyncio.DatagramTransport):
         pass
 
 
-def best_of(seconds: float, repeats: int, measure: Callable[[], float]) -> float:
-    """The least of `repeats` figures, each the mean of what `measure()` gives for `seconds`."""
+def figures_of(seconds: float, repeats: int, measure: Callable[[], float]) -> list[float]:
+    """`repeats` figures, each the mean of what `measure()` gives for `seconds`."""
     figures: list[float] = []
     for length in (WARM_UP * seconds, *[seconds] * repeats):
         end = time.perf_counter() + length
@@ -41,4 +42,14 @@ def best_of(seconds: float, repeats: int, measure: Callable[[], float]) -> float
         while not found or time.perf_counter() < end:
             found.append(measure())
         figures.append(sum(found) / len(found))
-    return min(figures[1:])
+    return figures[1:]
+
+
+def best_of(seconds: float, repeats: int, measure: Callable[[], float]) -> float:
+    """The least of the figures: for parts of rows that are the best of a few measurements too."""
+    return min(figures_of(seconds, repeats, measure))
+
+
+def median_of(seconds: float, repeats: int, measure: Callable[[], float]) -> float:
+    """The median of the figures: for parts of rows that are one measurement each."""
+    return statistics.median(figures_of(seconds, repeats, measure))

@@ -11,8 +11,9 @@ work where that is OpenSSL's, and carries. Rows of tasks carry nothing: their ot
 what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
 compared with the same done without any loop. In each round the parts of a row, pyasync's row and
 that of its best peer (as the results of `make bench` name it) are measured one after the other;
-ratios are taken within the round. Results of all rows go to results/floors-X.Y.json, from which
-`python -m benchmarks.render` makes a part of the documentation.
+ratios are taken within the round. Where there are several ways to do a part, each is measured in
+every round, and floor_results.py chooses among them. Results of all rows go to
+results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
 """
 
 import argparse
@@ -25,9 +26,10 @@ from rich.console import Console
 from benchmarks.certificate import certificate_folder
 from benchmarks.floor_applications import http_request
 from benchmarks.floor_results import (
-    STAND_IN,
     FloorResult,
     Parts,
+    Turn,
+    Ways,
     floor_cells,
     floor_columns,
     save_floors,
@@ -52,6 +54,7 @@ PART_LIMIT = 60.0  # s for one part
 console = Console(width=280, highlight=False)  # the table rather wraps than loses a figure
 LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
+ALL_WORK = "all the work"  # of the library: the way that stands in for the whole
 EFFORT = replace(FULL, load_seconds=0.4, together=3)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
 BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
@@ -59,12 +62,12 @@ BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were t
 
 @dataclass(frozen=True)
 class Measured:
-    """A floor of one round: its parts; the C server that stands in for the whole, CPU us; how many
-    messages per second the load generator got out of a C server that only carries."""
+    """A floor of one round: its parts; the C servers that stand in for the whole, CPU us; how many
+    messages per second the load generator got out of C servers that carry."""
 
     parts: Parts
-    stand_in: float | None = None
-    rate: float | None = None
+    stand_in: Ways = field(default_factory=dict)
+    rates: Ways = field(default_factory=dict)
 
 
 @dataclass
@@ -110,18 +113,31 @@ class Floor:
     measure: Measure = field(repr=False)
 
 
-def carried(cost: Callable[[float], float], library: float) -> tuple[float, float | None]:
-    """CPU us of carrying a message, and those of a C server that works as long as the library; None
-    if that is too short to be told from nothing.
+def only(cost: float) -> Ways:
+    """The cost of a part that is done in one way."""
+    return {"": cost}
+
+
+def sum_of(parts: Parts) -> float:
+    """The cost of parts that are done in one way each."""
+    return sum(cost for ways in parts.values() for cost in ways.values())
+
+
+def carried(cost: Callable[[float], float], library: float) -> tuple[Ways, Ways]:
+    """CPU us of carrying a message, and those of a C server that works as long as the library; no
+    such server if that is too short to be told from nothing.
 
     `cost(work)` is the CPU us per message of a C server that keeps busy for `work` us on each. What
     is left after the work depends on how much there is: a quick server waits for the load and is
-    woken often, a slow one finds the load waiting and has to wake it. The least counts.
+    woken often, a slow one finds the load waiting and has to wake it. So there are several ways.
     """
-    works = (0.0, library / 3, library) if library >= LEAST_WORK else (0.0, LEAST_WORK / 2)
-    costs = [cost(work) for work in works]
-    least = min(used - work for used, work in zip(costs, works, strict=True))
-    return least, costs[-1] if library >= LEAST_WORK else None
+    if library < LEAST_WORK:
+        works = {"no work": 0.0, "little work": LEAST_WORK / 2}
+    else:
+        works = {"no work": 0.0, "a third of the work": library / 3, ALL_WORK: library}
+    costs = {way: cost(work) for way, work in works.items()}
+    carrying = {way: costs[way] - work for way, work in works.items()}
+    return carrying, {way: used for way, used in costs.items() if way == ALL_WORK}
 
 
 def sent_from_file(answer: Path) -> list[str]:
@@ -140,9 +156,10 @@ def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
 
     def run(session: FloorSession, peer: str | None) -> Measured:
         answer = Path(session.folder.name) / "answer"
-        parts = {LIBRARY: session.part(framework, "--path", path, "--answer", str(answer))["cost"]}
+        library = session.part(framework, "--path", path, "--answer", str(answer))
+        parts = {LIBRARY: only(library["cost"])}
         if from_file:
-            parts[EXECUTOR] = session.part(EXECUTOR, "--path", path)["cost"]
+            parts[EXECUTOR] = only(session.part(EXECUTOR, "--path", path)["cost"])
         sent = session.answered_from(answer, from_file)
 
         def cost(work: float) -> float:
@@ -150,7 +167,7 @@ def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
             command += [f"--work={work * 1000}", f"--message={len(http_request(path))}", *sent]
             return http_turn(session, command, path).cpu_us
 
-        carrying, stand_in = carried(cost, sum(parts.values()))
+        carrying, stand_in = carried(cost, sum_of(parts))
         return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
@@ -173,6 +190,26 @@ class Echo:
         return {"cpu_us": turn["server_cpu_us"], "rate": turn["messages_per_s"]}
 
 
+def echoed_by_c(
+    session: FloorSession, load: Echo, wire: int, library: float
+) -> tuple[Ways, Ways, Ways]:
+    """What carried() says of the bare server that echoes messages of `wire` bytes, and its rates,
+    by the size of its buffer where that matters."""
+    carrying, stand_in, rates = Ways(), Ways(), Ways()
+    for size in BUFFERS if wire > LARGE else BUFFERS[-1:]:
+
+        def cost(work: float, size: int = size) -> float:
+            options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
+            turn = load.turn(session, BARE_SERVER, wire, options)
+            if work == 0:
+                rates[f"buffer of {size}"] = turn["rate"]
+            return turn["cpu_us"]
+
+        for found, all_found in zip(carried(cost, library), (carrying, stand_in), strict=True):
+            all_found |= {f"{way}, buffer of {size}": used for way, used in found.items()}
+    return carrying, stand_in, rates
+
+
 def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
     """The floor of an echo row in which the parts `names` come on top of the plain echo, which is
     pyasync's too with `own`."""
@@ -185,32 +222,18 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             if name == "TLS":
                 options += ["--certificate", certificate_folder().name]
             found = session.part(name.lower(), *options)
-            parts[name] = found["cost"]
+            parts[name] = only(found["cost"])
             wire = max(wire, int(found["bytes"]))
-        rates: list[float] = []
-
-        sizes = list(BUFFERS) if wire > LARGE else [BUFFERS[-1]]
-
-        def cost(work: float) -> float:
-            """CPU us with the size of the buffer that costs the least, tried in the first call."""
-            found = {}
-            for size in sizes:
-                options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
-                turn = load.turn(session, BARE_SERVER, wire, options)
-                rates.append(turn["rate"])
-                found[size] = turn["cpu_us"]
-            sizes[:] = [min(found, key=lambda size: found[size])]
-            return found[sizes[0]]
-
-        carrying, stand_in = carried(cost, sum(parts.values()))
+        carrying, stand_in, rates = echoed_by_c(session, load, wire, sum_of(parts))
         if own:
-            carrying = min(carrying, load.turn(session, OURS, wire)["cpu_us"])
+            carrying[OURS] = load.turn(session, OURS, wire)["cpu_us"]
         if names == ("TLS",):  # then the server in C need not spin: it does the work
-            found = replace(load, style="tls").turn(session, BARE_SERVER, load.size)
-            stand_in, rates = found["cpu_us"], [found["rate"]]
+            whole = replace(load, style="tls").turn(session, BARE_SERVER, load.size)
+            stand_in, rates = only(whole["cpu_us"]), only(whole["rate"])
         # Datagrams that go in batches let the load generator wait: their rate is no bound.
-        rate = None if load.style == "udp" else max(rates)
-        return Measured({**parts, CARRYING: carrying}, stand_in, rate)
+        return Measured(
+            {**parts, CARRYING: carrying}, stand_in, {} if load.style == "udp" else rates
+        )
 
     return run
 
@@ -220,39 +243,40 @@ def handshake_floor(session: FloorSession, peer: str | None) -> Measured:
     stand-in is a C server that does both, with OpenSSL on its sockets."""
     load, both = Echo(1024, 50, "accept"), Echo(1, 50, "tls-accept")
     options = ["--certificate", certificate_folder().name]
-    parts = {"TLS": session.part("handshake", *options)["cost"]}
-    turns = [load.turn(session, name, load.size) for name in (BARE_SERVER, OURS)]
-    stand_in = both.turn(session, BARE_SERVER, both.size)["cpu_us"]
-    return Measured({**parts, CARRYING: min(turn["cpu_us"] for turn in turns)}, stand_in)
+    parts = {"TLS": only(session.part("handshake", *options)["cost"])}
+    names = (BARE_SERVER, OURS)
+    carrying = {name: load.turn(session, name, load.size)["cpu_us"] for name in names}
+    stand_in = only(both.turn(session, BARE_SERVER, both.size)["cpu_us"])
+    return Measured({**parts, CARRYING: carrying}, stand_in)
 
 
 def task_floor(name: str, tasks: int = 0) -> Measure:
     """The floor of a row of tasks: the part `name`, and bare tasks if the row creates `tasks`."""
 
     def run(session: FloorSession, peer: str | None) -> Measured:
-        parts = {name: session.part(name)["cost"]}
+        parts = {name: only(session.part(name)["cost"])}
         if tasks:
             loops = [OURS, *([peer] if peer else [])]
             size = str(tasks)
-            found = [session.part("tasks", "--loop", loop, "--size", size) for loop in loops]
-            parts["tasks"] = min(figures["cost"] for figures in found)
+            found = {loop: session.part("tasks", "--loop", loop, "--size", size) for loop in loops}
+            parts["tasks"] = {loop: figures["cost"] for loop, figures in found.items()}
         return Measured(parts)
 
     return run
 
 
 def least_floor(name: str, *ways: str) -> Measure:
-    """The floor of a row that is done without a loop: the part of `ways` that costs the least."""
+    """The floor of a row that is done without a loop, in one of `ways`."""
 
     def run(session: FloorSession, peer: str | None) -> Measured:
-        return Measured({name: min(session.part(way)["cost"] for way in ways)})
+        return Measured({name: {way: session.part(way)["cost"] for way in ways}})
 
     return run
 
 
 def start_up_floor(session: FloorSession, peer: str | None) -> Measured:
     """The floor of a row of start-up: the interpreter, and asyncio without any other loop."""
-    return Measured({"asyncio": start_up_row(False, session, "asyncio")["value"]})
+    return Measured({"asyncio": only(start_up_row(False, session, "asyncio")["value"])})
 
 
 AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
@@ -396,20 +420,18 @@ def measure_round(session: FloorSession, key: str, peer: str | None, result: Flo
         loops = {OURS: own[figure]}
         name = "floor"
         floor = FLOORS[key].measure(session, peer)
-        rates = {} if floor.rate is None else {BARE_SERVER: max(floor.rate, own["rate"])}
-        if floor.stand_in is not None:
-            loops[STAND_IN] = floor.stand_in
+        rates = {**floor.rates, OURS: own["rate"]} if row.unit == RATE and floor.rates else {}
         if peer is not None:
             name = peer
             found = row.measure(session, peer)
             loops[peer] = found[figure]
-            rates[peer] = found.get("rate", 0.0)
+            if rates:
+                rates[peer] = found["rate"]
     except Failed as exc:
         result.failed = f"{name}: {exc}"
         console.print(f"{row.title} failed, {result.failed}", style="yellow")
         return
-    turn = {"parts": floor.parts, "loops": loops}
-    result.rounds.append({**turn, "rates": rates} if row.unit == RATE else turn)
+    result.rounds.append(Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in, rates=rates))
 
 
 def print_floors(results: dict[str, FloorResult]) -> None:

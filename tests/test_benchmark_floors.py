@@ -23,16 +23,18 @@ from benchmarks.floor_echoes import accept, buffered, datagrams, expect, protoco
 from benchmarks.floor_parts import PLAIN_PARTS
 from benchmarks.floor_results import (
     FloorResult,
+    Turn,
     floor_cells,
     floor_section,
     load_floors,
     save_floors,
 )
-from benchmarks.floor_timing import best_of
+from benchmarks.floor_timing import best_of, median_of
 from benchmarks.floor_tls import handshake, tls
 from benchmarks.floors import cheapest_peer, sent_from_file
 from benchmarks.http_server import ANSWER, LARGE
 from benchmarks.processes import Failed
+from benchmarks.report import Spread
 from benchmarks.results import Document, RowResult
 
 ABOUT = {
@@ -50,12 +52,14 @@ KEY = "uvicorn"  # target 1.15
 
 def result(own: float, peer: float | None, rounds: int = 1) -> FloorResult:
     """A row with a floor of 6 + 4 us in the first round, twice that in the second, and so on."""
-    loops = {"pyasync": own, "C stand-in": 11.0} | ({} if peer is None else {"uvloop": peer})
+    loops = {"pyasync": own} | ({} if peer is None else {"uvloop": peer})
     turns = [
-        {
-            "parts": {"library": 6.0 * scale, "carrying": 4.0 * scale},
-            "loops": {loop: cost * scale for loop, cost in loops.items()},
-        }
+        Turn(
+            parts={"library": {"": 6.0 * scale}, "carrying": {"": 4.0 * scale}},
+            loops={loop: cost * scale for loop, cost in loops.items()},
+            stand_in={"": 11.0 * scale},
+            rates={},
+        )
         for scale in range(1, rounds + 1)
     ]
     return FloorResult("the application; a C server", turns)
@@ -66,6 +70,26 @@ def test_ratios_are_taken_within_each_round():
     assert found.over_floor("uvloop").as_ratio() == "1.50 (1.50-1.50)"
     assert found.over_floor("pyasync").as_ratio() == "1.20 (1.20-1.20)"
     assert found.cost("uvloop") == 30.0
+
+
+def test_the_way_that_is_the_best_over_the_rounds_counts_in_each():
+    costs, servers = (
+        [(4.0, 5.0), (6.0, 5.0), (4.0, 5.0)],
+        [(90.0, 95.0), (70.0, 95.0), (99.0, 95.0)],
+    )
+    turns = [
+        Turn(
+            parts={"carrying": {"no work": one, "all the work": other}},
+            loops={"pyasync": 6.0, "uvloop": 6.0},
+            stand_in={"small buffer": other, "large buffer": one},
+            rates={"small buffer": slow, "large buffer": quick, "pyasync": 1.0, "uvloop": 100.0},
+        )
+        for (one, other), (slow, quick) in zip(costs, servers, strict=True)
+    ]
+    found = FloorResult("a server", turns)
+    assert found.floors() == found.stand_in() == [4.0, 6.0, 4.0]
+    assert found.bounding_rates() == [95.0, 95.0, 95.0]
+    assert found.rate_bound() == Spread(0.95, 0.95, 0.95)
 
 
 @pytest.mark.parametrize(
@@ -87,28 +111,32 @@ def test_a_target_is_in_reach_if_the_best_peer_over_the_floor_is_as_much(own, pe
 
 @pytest.mark.parametrize(("rate", "word"), [(120_000.0, "yes"), (104_900.0, "no")])
 def test_a_rate_is_bounded_by_what_the_load_generator_gets_out_of_the_least_server(rate, word):
-    turn = {
-        "parts": {"protocol": 1.0, "carrying": 4.0},
-        "loops": {"pyasync": 6.0, "uvloop": 7.0},
-        "rates": {"bare C": rate, "uvloop": 100_000.0},
-    }
+    turn = Turn(
+        parts={"protocol": {"": 1.0}, "carrying": {"": 4.0}},
+        loops={"pyasync": 6.0, "uvloop": 7.0},
+        stand_in={},
+        rates={"a C server": rate, "pyasync": 90_000.0, "uvloop": 100_000.0},
+    )
     cells = floor_cells("unix_1k", FloorResult("a server", [turn]))  # target 1.05
     assert cells[4] == "-"  # no C server stands in
     assert cells[-3:] == [f"{rate / 1000:.1f}k ({rate / 1e5:.2f})", "1.05", word]
 
 
 def test_a_row_of_tasks_is_in_nanoseconds():
-    turn = {
-        "parts": {"gather": 500.0, "tasks": 150.0},
-        "loops": {"pyasync": 700.0, "uvloop": 910.0},
-    }
+    turn = Turn(
+        parts={"gather": {"": 500.0}, "tasks": {"pyasync": 150.0, "uvloop": 200.0}},
+        loops={"pyasync": 700.0, "uvloop": 910.0},
+        stand_in={},
+        rates={},
+    )
     cells = floor_cells("gather_hundred", FloorResult("gather()", [turn]))
     assert cells[1:4] == ["ns", "650", "500 gather + 150 tasks"]
     assert cells[-4:] == ["1.40 (1.40-1.40)", "-", "1.30", "yes"]
 
 
 def test_a_row_of_start_up_is_in_milliseconds():
-    turn = {"parts": {"asyncio": 40.0}, "loops": {"pyasync": 44.0, "uvloop": 50.0}}
+    loops = {"pyasync": 44.0, "uvloop": 50.0}
+    turn = Turn(parts={"asyncio": {"": 40.0}}, loops=loops, stand_in={}, rates={})
     cells = floor_cells("import", FloorResult("asyncio", [turn]))
     assert cells[1:4] == ["ms", "40.0", "40.0 asyncio"]
     assert cells[-4:] == ["1.25 (1.25-1.25)", "-", "1.00", "yes"]
@@ -181,6 +209,13 @@ def test_tasks_threads_and_processes_are_measured_by_themselves(part: str):
     cost = best_of(0.002, 1, measure)
     assert math.isfinite(cost)
     assert cost > 0
+
+
+def test_a_part_is_the_least_or_the_median_of_its_figures():
+    figures = iter([0.0, 1.0, 9.0, 4.0])  # the first is of the warm-up
+    assert best_of(0.0, 3, lambda: next(figures)) == 1.0
+    figures = iter([0.0, 1.0, 9.0, 4.0])
+    assert median_of(0.0, 3, lambda: next(figures)) == 4.0
 
 
 @pytest.mark.parametrize("many", [1, 100])
