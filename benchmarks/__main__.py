@@ -2,18 +2,22 @@
 
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
-In each round a row is measured on every loop in turn (in every second round from the last loop to
-the first). A turn takes half a second, so those that are compared lie seconds apart; a ratio is
-taken within a round. A few rounds of a row follow each other on the same processes, then as many of
-the next row, and after the last row the first has more in fresh processes, until the number of
-rounds or the time is used up; the first few are always finished. A row that a loop cannot run is
-shown as failed, with the reason, and not tried again. A run of all rows and loops is kept in
-benchmarks/results/, from which `python -m benchmarks.render` makes the documentation.
+In each round a row is measured on every loop, and ratios are taken within the round. Where what
+counts is a server's CPU time, the servers of all loops run at once on one core, and their load on
+the other: what slows the machine down for a moment, by half at times, slows all of them. Other rows
+are measured on one loop after the other (in every second round from the last loop to the first) in
+turns of a third of a second, so those that are compared lie seconds apart. A few rounds of a row
+follow each other on the same processes, then as many of the next row, and after the last row the
+first has more in fresh processes, until the number of rounds or the time is used up; the first few
+are always finished. A row that a loop cannot run is shown as failed, with the reason, and not tried
+again. A run of all rows and loops is kept in benchmarks/results/, from which
+`python -m benchmarks.render` makes the documentation.
 """
 
 import argparse
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,29 +38,43 @@ from benchmarks.processes import C_PROGRAMS, Failed, build_c_programs
 from benchmarks.report import table
 from benchmarks.results import Document, Results, RowResult, circumstances, describe, result_file
 from benchmarks.rows import BENCH_ROWS, GROUPS, BenchRow
-from benchmarks.turns import FULL, QUICK, Session
+from benchmarks.turns import FULL, QUICK, Figures, Session
 from benchmarks.wrk import check_wrk
 
 WIDTH = 190  # of the tables, which rather wrap than lose a figure
 console = Console(width=WIDTH, highlight=False)
 
 
-def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
-    """One round of one row: each loop's turn, and that of the servers it is measured beside.
+def measure_names(
+    session: Session, row: BenchRow, names: Sequence[str], workers: int, result: RowResult
+) -> dict[str, Figures]:
+    """A turn of each of `names`, `workers` of them at once; who fails is not among the figures."""
+    figures = {}
+    with ThreadPoolExecutor(workers) as pool:
+        turns = {name: pool.submit(row.measure, session, name) for name in names}
+        for name, turn in turns.items():
+            try:
+                figures[name] = turn.result()
+            except Failed as exc:
+                result.failed[name] = str(exc)
+                console.print(f"{row.title}: {name} failed: {exc}", style="yellow")
+    return figures
 
-    The order changes each time, as a machine that grows slower would favour who comes first.
+
+def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
+    """One round of one row: the turn of each loop, and of the servers it is measured beside.
+
+    If they do not run at once, the order changes each time, as a machine that grows slower would
+    favour who comes first. Servers that do so have a turn that does not count when they start.
     """
-    turn = {}
-    order = [*row.servers, *names]
-    for name in order if len(result.rounds) % 2 == 0 else reversed(order):
-        if name in result.failed:
-            continue
-        try:
-            turn[name] = row.measure(session, name)
-        except Failed as exc:
-            result.failed[name] = str(exc)
-            console.print(f"{row.title}: {name} failed: {exc}", style="yellow")
-    result.rounds.append(turn)
+    order = [name for name in (*row.servers, *names) if name not in result.failed]
+    if len(result.rounds) % 2:
+        order.reverse()
+    workers = max(1, len(order)) if row.at_once else 1
+    if row.at_once and not session.servers:
+        measure_names(session, row, order, workers, result)
+        order = [name for name in order if name not in result.failed]
+    result.rounds.append(measure_names(session, row, order, workers, result))
 
 
 def measure_rounds(

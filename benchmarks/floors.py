@@ -55,7 +55,7 @@ console = Console(width=280, highlight=False)  # the table rather wraps than los
 LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
 ALL_WORK = "all the work"  # of the library: the way that stands in for the whole
-EFFORT = replace(FULL, load_seconds=0.4, together=3)
+EFFORT = replace(FULL, load_seconds=0.4, shared_seconds=0.4, wrk_seconds=0.4, together=3)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
 BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
 

@@ -52,6 +52,11 @@ class BenchRow:
     def more_is_better(self) -> bool:
         return self.unit == RATE
 
+    @property
+    def at_once(self) -> bool:
+        """Whether all loops are measured at once: CPU time can be told apart on a shared core."""
+        return self.unit == CPU
+
 
 def task(key: str, target: float = 1.0) -> BenchRow:
     """A task or scheduling row."""

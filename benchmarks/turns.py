@@ -40,13 +40,14 @@ class Effort:
     repeats: int
     load_seconds: float
     warm_up: float
-    wrk_seconds: float
+    shared_seconds: float  # of servers that share a core
+    wrk_seconds: float  # likewise
     wrk_warm_up: float  # of a new server
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 0.4, 0.4, 1)
-QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.3, 0.3, 5)
+FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 1.0, 0.4, 1)
+QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.4, 0.4, 0.3, 5)
 
 
 @dataclass
@@ -78,13 +79,22 @@ class Session:
         connections: int,
         unix: bool = False,
         arguments: Sequence[str] = (),
+        seconds: float | None = None,
     ) -> dict[str, Any]:
-        """The load generator's result with the echo server of `name`; `arguments` end the server's
-        command line. Raises Failed if there is none, or errors are among it."""
+        """The load generator's result with the echo server of `name`, for `seconds` or as long as
+        the effort says; `arguments` end the server's command line. Raises Failed if there is none,
+        or errors are among it."""
         path = str(Path(self.folder.name) / name.replace(" ", "-")) if unix else None
         server = self.server([*echo_server_command(name, style, path), *arguments])
-        seconds, warm_up = self.effort.load_seconds, self.effort.warm_up
-        turn = echo_load(server, name, style, connections, size, seconds, warm_up)
+        turn = echo_load(
+            server,
+            name,
+            style,
+            connections,
+            size,
+            seconds or self.effort.load_seconds,
+            self.effort.warm_up,
+        )
         errors = {kind: count for kind, count in turn["errors"].items() if count}
         if errors:
             raise Failed(", ".join(f"{kind}: {count}" for kind, count in errors.items()))
@@ -134,7 +144,8 @@ def echo_row(
     value: str, style: str, size: int, connections: int, unix: bool, session: Session, loop: str
 ) -> Figures:
     """The load generator against the server of `loop`; `value` is "rate" or "cpu_us"."""
-    turn = session.echo(loop, style, size, connections, unix)
+    seconds = session.effort.shared_seconds if value == "cpu_us" else None
+    turn = session.echo(loop, style, size, connections, unix, seconds=seconds)
     figures = {
         "rate": turn["messages_per_s"],
         "cpu_us": turn["server_cpu_us"],
