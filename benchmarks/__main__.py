@@ -3,8 +3,8 @@
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
 In each round a row is measured on every loop, and ratios are taken within the round. Where what
-counts is a server's CPU time, the servers of all loops run at once on one core, and their load on
-the other: what slows the machine down for a moment, by half at times, slows all of them. Other rows
+counts is the CPU time of an echo server, those of all loops run at once on one core, and their load
+on the other: what slows the machine down for a moment, by half at times, slows all of them. Others
 are measured on one loop after the other (in every second round from the last loop to the first) in
 turns of a third of a second, so those that are compared lie seconds apart. A few rounds of a row
 follow each other on the same processes, then as many of the next row, and after the last row the
@@ -48,7 +48,7 @@ console = Console(width=WIDTH, highlight=False)
 def measure_names(
     session: Session, row: BenchRow, names: Sequence[str], workers: int, result: RowResult
 ) -> dict[str, Figures]:
-    """A turn of each of `names`, `workers` of them at once; who fails is not among the figures."""
+    """A turn of each of `names`, `workers` at once; who fails is not among the figures."""
     figures = {}
     with ThreadPoolExecutor(workers) as pool:
         turns = {name: pool.submit(row.measure, session, name) for name in names}
@@ -65,15 +65,15 @@ def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: R
     """One round of one row: the turn of each loop, and of the servers it is measured beside.
 
     If they do not run at once, the order changes each time, as a machine that grows slower would
-    favour who comes first. Servers that do so have a turn that does not count when they start.
+    favour who comes first. If they do, each has started and served alone before the first round.
     """
     order = [name for name in (*row.servers, *names) if name not in result.failed]
     if len(result.rounds) % 2:
         order.reverse()
-    workers = max(1, len(order)) if row.at_once else 1
     if row.at_once and not session.servers:
-        measure_names(session, row, order, workers, result)
+        measure_names(session, row, order, 1, result)
         order = [name for name in order if name not in result.failed]
+    workers = max(1, len(order)) if row.at_once else 1
     result.rounds.append(measure_names(session, row, order, workers, result))
 
 

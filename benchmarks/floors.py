@@ -10,16 +10,20 @@ stands the C server that does both at once: it keeps busy for as long as the lib
 work where that is OpenSSL's, and carries. Rows of tasks carry nothing: their other part is
 what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
 compared with the same done without any loop. In each round the parts of a row, pyasync's row and
-that of its best peer (as the results of `make bench` name it) are measured one after the other;
-ratios are taken within the round. Where there are several ways to do a part, each is measured in
-every round, and floor_results.py chooses among them. Results of all rows go to
-results/floors-X.Y.json, from which `python -m benchmarks.render` makes a part of the documentation.
+that of its best peer (as the results of `make bench` name it) are measured, all servers at once
+where `make bench` does so and otherwise one after the other; ratios are taken within the round.
+Where there are several ways to do a part, each is measured in every round, and floor_results.py
+chooses among them. Results of all rows go to results/floors-X.Y.json, from which
+`python -m benchmarks.render` makes a part of the documentation.
 """
 
 import argparse
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
 
@@ -55,9 +59,12 @@ console = Console(width=280, highlight=False)  # the table rather wraps than los
 LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
 ALL_WORK = "all the work"  # of the library: the way that stands in for the whole
-EFFORT = replace(FULL, load_seconds=0.4, shared_seconds=0.4, wrk_seconds=0.4, together=3)
+EFFORT = replace(FULL, load_seconds=0.4, together=3)
 LARGE = 64 * 1024  # bytes of a message from which the size of the buffer matters
 BUFFERS = (128 * 1024, 256 * 1024)  # bytes; smaller ones cost more, they were tried
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -72,11 +79,18 @@ class Measured:
 
 @dataclass
 class FloorSession(Session):
-    """What the floors of a row share besides: the parts that were measured, and the answers that C
-    servers give."""
+    """What the floors of a row share besides: whether its servers run at once, the parts that were
+    measured, and the answers that C servers give."""
 
+    at_once: bool = False
     parts: dict[tuple[str, ...], dict[str, float]] = field(default_factory=dict)
     answers: dict[Path, list[str]] = field(default_factory=dict)
+
+    def run(self, turns: dict[str, Callable[[], T]]) -> dict[str, T]:
+        """What each of `turns` gives; they are called one after the other, or at once."""
+        with ThreadPoolExecutor(len(turns) if self.at_once else 1) as pool:
+            running = {name: pool.submit(turn) for name, turn in turns.items()}
+            return {name: turn.result() for name, turn in running.items()}
 
     def part(self, name: str, *options: str) -> dict[str, float]:
         """{"cost", "bytes"} of floor_parts.py in a fresh process on the servers' core, measured
@@ -123,7 +137,9 @@ def sum_of(parts: Parts) -> float:
     return sum(cost for ways in parts.values() for cost in ways.values())
 
 
-def carried(cost: Callable[[float], float], library: float) -> tuple[Ways, Ways]:
+def carried(
+    session: FloorSession, cost: Callable[[float], float], library: float
+) -> tuple[Ways, Ways]:
     """CPU us of carrying a message, and those of a C server that works as long as the library; no
     such server if that is too short to be told from nothing.
 
@@ -135,7 +151,7 @@ def carried(cost: Callable[[float], float], library: float) -> tuple[Ways, Ways]
         works = {"no work": 0.0, "little work": LEAST_WORK / 2}
     else:
         works = {"no work": 0.0, "a third of the work": library / 3, ALL_WORK: library}
-    costs = {way: cost(work) for way, work in works.items()}
+    costs = session.run({way: partial(cost, work) for way, work in works.items()})
     carrying = {way: costs[way] - work for way, work in works.items()}
     return carrying, {way: used for way, used in costs.items() if way == ALL_WORK}
 
@@ -167,7 +183,7 @@ def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
             command += [f"--work={work * 1000}", f"--message={len(http_request(path))}", *sent]
             return http_turn(session, command, path).cpu_us
 
-        carrying, stand_in = carried(cost, sum_of(parts))
+        carrying, stand_in = carried(session, cost, sum_of(parts))
         return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
@@ -183,10 +199,11 @@ class Echo:
     unix: bool = False
 
     def turn(
-        self, session: Session, name: str, size: int, arguments: Sequence[str] = ()
+        self, session: FloorSession, name: str, size: int, arguments: Sequence[str] = ()
     ) -> dict[str, float]:
         """{"cpu_us", "rate"} of one server that echoes messages of `size` bytes."""
-        turn = session.echo(name, self.style, size, self.connections, self.unix, arguments)
+        seconds = session.effort.shared_seconds if session.at_once else None
+        turn = session.echo(name, self.style, size, self.connections, self.unix, arguments, seconds)
         return {"cpu_us": turn["server_cpu_us"], "rate": turn["messages_per_s"]}
 
 
@@ -205,8 +222,9 @@ def echoed_by_c(
                 rates[f"buffer of {size}"] = turn["rate"]
             return turn["cpu_us"]
 
-        for found, all_found in zip(carried(cost, library), (carrying, stand_in), strict=True):
-            all_found |= {f"{way}, buffer of {size}": used for way, used in found.items()}
+        found = carried(session, cost, library)
+        for all_of, ways in zip((carrying, stand_in), found, strict=True):
+            all_of |= {f"{way}, buffer of {size}": used for way, used in ways.items()}
     return carrying, stand_in, rates
 
 
@@ -224,12 +242,20 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             found = session.part(name.lower(), *options)
             parts[name] = only(found["cost"])
             wire = max(wire, int(found["bytes"]))
-        carrying, stand_in, rates = echoed_by_c(session, load, wire, sum_of(parts))
+        turns: dict[str, Callable[[], Any]] = {
+            CARRYING: partial(echoed_by_c, session, load, wire, sum_of(parts))
+        }
         if own:
-            carrying[OURS] = load.turn(session, OURS, wire)["cpu_us"]
+            turns[OURS] = partial(load.turn, session, OURS, wire)
         if names == ("TLS",):  # then the server in C need not spin: it does the work
-            whole = replace(load, style="tls").turn(session, BARE_SERVER, load.size)
-            stand_in, rates = only(whole["cpu_us"]), only(whole["rate"])
+            over_tls = replace(load, style="tls")
+            turns["TLS"] = partial(over_tls.turn, session, BARE_SERVER, load.size)
+        made = session.run(turns)
+        carrying, stand_in, rates = made[CARRYING]
+        if own:
+            carrying[OURS] = made[OURS]["cpu_us"]
+        if "TLS" in made:
+            stand_in, rates = only(made["TLS"]["cpu_us"]), only(made["TLS"]["rate"])
         # Datagrams that go in batches let the load generator wait: their rate is no bound.
         return Measured(
             {**parts, CARRYING: carrying}, stand_in, {} if load.style == "udp" else rates
@@ -244,10 +270,11 @@ def handshake_floor(session: FloorSession, peer: str | None) -> Measured:
     load, both = Echo(1024, 50, "accept"), Echo(1, 50, "tls-accept")
     options = ["--certificate", certificate_folder().name]
     parts = {"TLS": only(session.part("handshake", *options)["cost"])}
-    names = (BARE_SERVER, OURS)
-    carrying = {name: load.turn(session, name, load.size)["cpu_us"] for name in names}
-    stand_in = only(both.turn(session, BARE_SERVER, both.size)["cpu_us"])
-    return Measured({**parts, CARRYING: carrying}, stand_in)
+    turns = {name: partial(load.turn, session, name, load.size) for name in (BARE_SERVER, OURS)}
+    turns["whole"] = partial(both.turn, session, BARE_SERVER, both.size)
+    costs = {name: turn["cpu_us"] for name, turn in session.run(turns).items()}
+    stand_in = only(costs.pop("whole"))
+    return Measured({**parts, CARRYING: costs}, stand_in)
 
 
 def task_floor(name: str, tasks: int = 0) -> Measure:
@@ -411,27 +438,40 @@ def bench_results() -> Document | None:
     return next((load(path) for path in paths if path.exists()), None)
 
 
-def measure_round(session: FloorSession, key: str, peer: str | None, result: FloorResult) -> None:
-    """One round of one row: pyasync, the parts of the floor, the best peer. A round in which
-    something failed is left out, and the reason kept."""
-    row, figure, name = BENCH_ROWS[key], cost_figure(key), OURS
+def measure_round(session: FloorSession, key: str, peer: str | None) -> Turn:
+    """One round of one row: pyasync, the parts of the floor, the best peer. Raises Failed if one of
+    them does."""
+    row, figure = BENCH_ROWS[key], cost_figure(key)
+    names = [OURS, *([peer] if peer else [])]
+    turns: dict[str, Callable[[], Any]] = {
+        "floor": partial(FLOORS[key].measure, session, peer),
+        **{name: partial(row.measure, session, name) for name in names},
+    }
+    made = session.run(turns)
+    floor = made.pop("floor")
+    rates = {}
+    if row.unit == RATE and floor.rates:
+        rates = {**floor.rates, **{name: figures["rate"] for name, figures in made.items()}}
+    loops = {name: figures[figure] for name, figures in made.items()}
+    return Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in, rates=rates)
+
+
+def measure_set(
+    session: FloorSession, key: str, peer: str | None, rounds: int, result: FloorResult
+) -> None:
+    """A few rounds of one row on the same servers; if they share a core, after one in which they
+    start and serve alone. Ends, and the reason is kept, when something fails."""
+    session.at_once = False
     try:
-        own = row.measure(session, OURS)
-        loops = {OURS: own[figure]}
-        name = "floor"
-        floor = FLOORS[key].measure(session, peer)
-        rates = {**floor.rates, OURS: own["rate"]} if row.unit == RATE and floor.rates else {}
-        if peer is not None:
-            name = peer
-            found = row.measure(session, peer)
-            loops[peer] = found[figure]
-            if rates:
-                rates[peer] = found["rate"]
+        if BENCH_ROWS[key].at_once:
+            measure_round(session, key, peer)
+            session.at_once = True
+        for _ in range(rounds):
+            result.rounds.append(measure_round(session, key, peer))
     except Failed as exc:
-        result.failed = f"{name}: {exc}"
-        console.print(f"{row.title} failed, {result.failed}", style="yellow")
-        return
-    result.rounds.append(Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in, rates=rates))
+        result.failed = str(exc)
+        console.print(f"{BENCH_ROWS[key].title} failed: {exc}", style="yellow")
+    session.end_row()
 
 
 def print_floors(results: dict[str, FloorResult]) -> None:
@@ -461,14 +501,12 @@ def main() -> int:
     session = FloorSession(EFFORT)
     try:
         for first in range(0, options.rounds, EFFORT.together):
-            numbers = range(first + 1, min(first + EFFORT.together, options.rounds) + 1)
+            rounds = min(EFFORT.together, options.rounds - first)
             for key, result in results.items():
-                for _ in numbers:
-                    measure_round(session, key, peers[key], result)
-                session.end_row()
+                measure_set(session, key, peers[key], rounds, result)
             session.end_rows()
             save_floors(path, about, results)
-            console.print(f"round {numbers[-1]} of {options.rounds} ended", style="dim")
+            console.print(f"round {first + rounds} of {options.rounds} ended", style="dim")
     finally:
         session.close()
     print_floors(results)

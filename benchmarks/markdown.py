@@ -16,7 +16,7 @@ from benchmarks.results import (
     ratio_to,
     verdict,
 )
-from benchmarks.rows import BENCH_ROWS, BEST, GROUPS, MEAN_TARGETS, RATE, BenchRow
+from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, MEAN_TARGETS, RATE, BenchRow
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -56,21 +56,25 @@ def thousands(value: float) -> str:
 
 
 def figure_text(row: BenchRow, result: RowResult, loop: str) -> str:
-    """One cell: the median in the row's unit, beside a rate with the server's CPU in brackets."""
+    """One cell: the median in the row's unit, with the rate or the server's CPU in brackets."""
     if loop in result.failed:
         return "failed"
     value = result.spread(loop)
     if value is None:
         return "-"
-    if row.unit != RATE:
+    beside = result.spread(loop, "rate" if row.unit == CPU else "cpu_us")
+    if beside is None or row.at_once:  # a share of a core gives no rate
         return number(value.median)
-    beside = result.spread(loop, "cpu_us")
-    return thousands(value.median) + ("" if beside is None else f" ({number(beside.median)})")
+    if row.unit == CPU:
+        return f"{number(value.median)} ({thousands(beside.median)})"
+    return f"{thousands(value.median)} ({number(beside.median)})"
 
 
 def unit_text(row: BenchRow) -> str:
     """The unit of a row's cells, and what stands in brackets."""
-    return row.unit + (" (us CPU)" if row.unit == RATE else "")
+    if row.at_once:
+        return row.unit
+    return row.unit + {CPU: " (/s)", RATE: " (us CPU)"}.get(row.unit, "")
 
 
 def group_columns(document: Document, group: str) -> list[str]:

@@ -41,13 +41,13 @@ class Effort:
     load_seconds: float
     warm_up: float
     shared_seconds: float  # of servers that share a core
-    wrk_seconds: float  # likewise
+    wrk_seconds: float
     wrk_warm_up: float  # of a new server
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 1.0, 0.4, 1)
-QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.4, 0.4, 0.3, 5)
+FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 0.4, 0.4, 1)
+QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.4, 0.3, 0.3, 5)
 
 
 @dataclass
@@ -141,10 +141,17 @@ def in_process_row(key: str, session: Session, loop: str) -> Figures:
 
 
 def echo_row(
-    value: str, style: str, size: int, connections: int, unix: bool, session: Session, loop: str
+    value: str,
+    style: str,
+    size: int,
+    connections: int,
+    unix: bool,
+    at_once: bool,
+    session: Session,
+    loop: str,
 ) -> Figures:
     """The load generator against the server of `loop`; `value` is "rate" or "cpu_us"."""
-    seconds = session.effort.shared_seconds if value == "cpu_us" else None
+    seconds = session.effort.shared_seconds if at_once else None
     turn = session.echo(loop, style, size, connections, unix, seconds=seconds)
     figures = {
         "rate": turn["messages_per_s"],

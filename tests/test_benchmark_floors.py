@@ -8,6 +8,7 @@ import math
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from benchmarks.floor_results import (
 )
 from benchmarks.floor_timing import best_of, median_of
 from benchmarks.floor_tls import handshake, tls
-from benchmarks.floors import cheapest_peer, sent_from_file
+from benchmarks.floors import EFFORT, FloorSession, cheapest_peer, sent_from_file
 from benchmarks.http_server import ANSWER, LARGE
 from benchmarks.processes import Failed
 from benchmarks.report import Spread
@@ -209,6 +210,20 @@ def test_tasks_threads_and_processes_are_measured_by_themselves(part: str):
     cost = best_of(0.002, 1, measure)
     assert math.isfinite(cost)
     assert cost > 0
+
+
+def test_turns_that_share_a_core_run_at_once_and_others_one_after_the_other():
+    both_there = threading.Barrier(2, timeout=10)
+    session = FloorSession(EFFORT, at_once=True)
+    assert session.run({"one": both_there.wait, "other": both_there.wait}).keys() == {
+        "one",
+        "other",
+    }
+    session.at_once = False
+    both_there = threading.Barrier(2, timeout=0.05)
+    with pytest.raises(threading.BrokenBarrierError):
+        session.run({"one": both_there.wait, "other": both_there.wait})
+    session.close()
 
 
 def test_a_part_is_the_least_or_the_median_of_its_figures():
