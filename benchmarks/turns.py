@@ -84,7 +84,8 @@ class Session:
         """The load generator's result with the echo server of `name`, for `seconds` or as long as
         the effort says; `arguments` end the server's command line. Raises Failed if there is none,
         or errors are among it."""
-        path = str(Path(self.folder.name) / name.replace(" ", "-")) if unix else None
+        file = "".join([name, *arguments]).replace(" ", "-")  # of each command line another
+        path = str(Path(self.folder.name) / file) if unix else None
         server = self.server([*echo_server_command(name, style, path), *arguments])
         turn = echo_load(
             server,
