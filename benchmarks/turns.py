@@ -42,12 +42,12 @@ class Effort:
     warm_up: float
     shared_seconds: float  # of servers that share a core
     wrk_seconds: float
-    wrk_warm_up: float  # of a new server
+    wrk_warm_up: float  # of a new server, which may have to import a framework first
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 0.4, 0.4, 1)
-QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.4, 0.3, 0.3, 5)
+FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 0.4, 0.7, 1)
+QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.4, 0.3, 0.7, 5)
 
 
 @dataclass
