@@ -106,12 +106,18 @@ struct PaLoop {
 
     PaMember *members; // open transports and listeners; one reference each
 
-    /* net/write.c sets it when the first transport has writes waiting: sends what callbacks wrote
+    /* net/flush.c sets it when the first transport has writes waiting: sends what callbacks wrote
      * since the last poll. Called before every poll and when the loop stops; NULL when nothing
      * waits. The list is its own (a borrowed chain of transports, oldest write first). */
     void (*flush)(PaLoop *loop);
     void *flush_head, *flush_tail;
     size_t flush_size; // bytes of those that hold more than their high-water mark
+    bool flushing;
+    /* what protocols answered since their sockets were read, also net/flush.c */
+    int flush_group;          // answers that wait for each other
+    int flush_halvings;       // of the largest such group, while they take long
+    int flush_alone;          // answers that left one by one since then
+    double flush_group_began; // seconds
 
     char *read_buffer; // PA_READ_BUFFER_SIZE bytes, made at the first read (pa_loop_read_buffer)
     PaSpareBytes spare_bytes; // for what is received

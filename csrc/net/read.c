@@ -5,7 +5,7 @@
  * the connection's next read goes straight into a bytes of the largest size, which is shrunk, or into
  * the reader's buffer. Buffered protocols receive into their own memory. A read that filled its buffer
  * is followed by another, a few times at most, so that one busy connection cannot starve the others.
- * What the protocol wrote meanwhile is sent when its method returns. */
+ * What the protocol wrote meanwhile is sent when its method returns, or soon after (flush.c). */
 #include "net/transport.h"
 
 #include <errno.h>
@@ -44,8 +44,8 @@ receive_failed(PaTransport *t)
     return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
 }
 
-/* Sends what a method of the protocol wrote. The exception that it raised stays; 0, or -1 with an
- * exit raised instead. */
+/* Sends what a method of the protocol wrote, or has it sent soon. The exception that it raised stays;
+ * 0, or -1 with an exit raised instead. */
 static int
 flush_callback(PaTransport *t)
 {
@@ -53,6 +53,9 @@ flush_callback(PaTransport *t)
         return 0;
     }
     PyObject *exc = PyErr_GetRaisedException();
+    if (exc == NULL && pa_transport_flush_in_group(t)) {
+        return 0;
+    }
     if (pa_transport_flush(t) < 0) {
         Py_XDECREF(exc);
         return -1;

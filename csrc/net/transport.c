@@ -143,6 +143,7 @@ transport_ready(PaMember *member)
     if (result < 0) {
         pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
     }
+    pa_transport_flush_full_group(loop);
 }
 
 /* ---- construction */

@@ -166,17 +166,31 @@ int pa_transport_write_eof(PaTransport *t);
 int pa_transport_flush(PaTransport *t);
 /* The descriptor is writable. */
 int pa_transport_write_ready(PaTransport *t);
-/* Has fill() called, which writes, when what this callback or batch wrote is sent. False when that
- * may not come soon: the caller writes at once. */
-bool pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t));
 /* Calls pause_writing() if the queue is above the high-water mark. */
 int pa_transport_maybe_pause(PaTransport *t);
 /* Calls resume_writing() if it was paused and the queue is down to the low-water mark. */
 int pa_transport_maybe_resume(PaTransport *t);
 /* Counts a write to a lost connection; warns when the program does not notice. */
 int pa_transport_dropped(PaTransport *t);
-/* Takes the transport out of the loop's list of those with writes waiting. */
+
+/* ---- flush.c */
+
+/* Into the loop's list of transports with writes waiting, in which it must not be yet, and out. */
+void pa_transport_flush_link(PaTransport *t);
 void pa_transport_flush_unlink(PaTransport *t);
+/* A poll of the running loop will come and flush; it will not for a loop that does not run, and may
+ * come late for another thread's. */
+bool pa_transport_flush_will_come(const PaTransport *t);
+/* Has fill() called, which writes, when what this callback or batch wrote is sent. False when that
+ * may not come soon: the caller writes at once. */
+bool pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t));
+/* What a method of the protocol wrote waits for those of the next few transports that are ready.
+ * False when it has to leave now. */
+bool pa_transport_flush_in_group(PaTransport *t);
+/* Sends what waits so if it is enough. To be called in no context of a transport. */
+void pa_transport_flush_full_group(PaLoop *loop);
+/* Sends all that waits. */
+void pa_transport_flush_all(PaLoop *loop);
 
 /* ---- sendfile.c: methods that loop.sendfile() calls */
 

@@ -1,9 +1,9 @@
 /* net/write.c: from write() to the kernel. The only file that sends.
  *
  * write() queues a reference to the bytes; what one callback or one batch wrote leaves as one
- * vectored system call: when the protocol's method returns, or before the loop polls (flush_all).
- * It leaves inside write() when the queue may stay above the high-water mark, when the data is not
- * immutable bytes, and when no poll of this thread's loop will come. A full socket sets
+ * vectored system call: soon after the protocol's method returned, or before the loop polls
+ * (flush.c). It leaves inside write() when the queue may stay above the high-water mark, when the data
+ * is not immutable bytes, and when no poll of this thread's loop will come. A full socket sets
  * write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these functions, a queue
  * that is not blocked is either empty or will be flushed. */
 #include "net/transport.h"
@@ -155,70 +155,29 @@ send_only_piece(PaTransport *t)
     return t->queue.count == 0;
 }
 
-/* send_queue() has failed outside of a poll. */
+/* send_queue() has failed outside of a poll. asyncio would have failed inside write(), so what comes of
+ * it does not run in the context of whoever happens to flush. */
 static int
 write_failed(PaTransport *t)
 {
-    return pa_transport_failed(t, "Fatal write error on socket transport");
-}
-
-/* ---- the loop's list of transports with writes waiting */
-
-void
-pa_transport_flush_unlink(PaTransport *t)
-{
-    if (!t->flush_linked) {
-        return;
+    static const char message[] = "Fatal write error on socket transport";
+    if (!t->member.loop->flushing || t->read_context == NULL) {
+        return pa_transport_failed(t, message);
     }
-    PaLoop *loop = t->member.loop;
-    if (t->flush_previous != NULL) {
-        t->flush_previous->flush_next = t->flush_next;
-    }
-    else {
-        loop->flush_head = t->flush_next;
-    }
-    if (t->flush_next != NULL) {
-        t->flush_next->flush_previous = t->flush_previous;
-    }
-    else {
-        loop->flush_tail = t->flush_previous;
-    }
-    t->flush_previous = t->flush_next = NULL;
-    t->flush_linked = false;
-}
-
-/* Whoever is called here may write again, to this or another transport: that goes to the end of the
- * list and is sent as well. */
-static void
-flush_all(PaLoop *loop)
-{
-    while (loop->flush_head != NULL) {
-        PaTransport *t = (PaTransport *)Py_NewRef((PyObject *)loop->flush_head);
-        if (pa_transport_flush(t) < 0) {
-            pa_loop_callback_failed(loop, "Exception while sending what was written");
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *context = Py_NewRef(t->read_context);
+    int result = PyContext_Enter(context);
+    if (result == 0) {
+        result = pa_transport_fatal_error(t, exc, message);
+        PyObject *raised = PyErr_GetRaisedException();
+        if (PyContext_Exit(context) < 0) {
+            pa_write_unraisable((PyObject *)t);
         }
-        Py_DECREF(t);
+        PyErr_SetRaisedException(raised);
     }
-    loop->flush = NULL;
-    loop->flush_size = 0;
-}
-
-static void
-flush_link(PaTransport *t)
-{
-    PaLoop *loop = t->member.loop;
-    t->flush_linked = true;
-    t->flush_previous = loop->flush_tail;
-    t->flush_next = NULL;
-    if (t->flush_previous != NULL) {
-        t->flush_previous->flush_next = t;
-    }
-    else {
-        loop->flush_head = t;
-    }
-    loop->flush_tail = t;
-    loop->flush = flush_all;
-    pa_loop_poll_soon(loop);
+    Py_DECREF(context);
+    Py_DECREF(exc);
+    return result;
 }
 
 /* What before_flush() writes is sent by the flush that calls it. */
@@ -293,27 +252,6 @@ pa_transport_maybe_resume(PaTransport *t)
 
 /* ---- write() */
 
-/* A poll of the running loop will come and flush; it will not for a loop that does not run, and may
- * come late for another thread's. */
-static bool
-flush_will_come(const PaTransport *t)
-{
-    return t->member.loop->sched.thread_id == PyThread_get_thread_ident();
-}
-
-bool
-pa_transport_flush_later(PaTransport *t, int (*fill)(PaTransport *t))
-{
-    if (t->write_blocked || t->conn_lost || !flush_will_come(t)) {
-        return false;
-    }
-    t->before_flush = fill;
-    if (!t->in_callback && !t->flush_linked) {
-        flush_link(t);
-    }
-    return true;
-}
-
 /* How much the socket is sure to take now, in bytes, if nobody makes its SO_SNDBUF smaller. The kernel
  * counts its own overhead against that too, at most as much again as the data. */
 static size_t
@@ -376,9 +314,9 @@ static int
 queued(PaTransport *t)
 {
     if (!t->write_blocked) {
-        if (flush_will_come(t) && may_wait(t)) {
+        if (pa_transport_flush_will_come(t) && may_wait(t)) {
             if (!t->in_callback && !t->flush_linked) {
-                flush_link(t);
+                pa_transport_flush_link(t);
             }
             return 0;
         }
