@@ -2,19 +2,21 @@
 
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
-In each round a row is measured on every loop, and ratios are taken within the round. Where what
-counts is the CPU time of an echo server, those of all loops run at once on one core, and their load
-on the other: what slows the machine down for a moment, by half at times, slows all of them. Others
-are measured on one loop after the other (in every second round from the last loop to the first) in
-turns of a third of a second, so those that are compared lie seconds apart. A few rounds of a row
-follow each other on the same processes, then as many of the next row, and after the last row the
-first has more in fresh processes, until the number of rounds or the time is used up; the first few
-are always finished. A row that a loop cannot run is shown as failed, with the reason, and not tried
-again. A run of all rows and loops is kept in benchmarks/results/, from which
-`python -m benchmarks.render` makes the documentation.
+In each round a row is measured on every loop, and ratios are taken within the round. Servers share
+one core, and their load the other: what slows the machine down for a moment, by half at times,
+slows all of them. Those of all loops run at once, or, if they are large, pyasync's and one other at
+a time. How many messages a server answers per second is measured before, while it has the core for
+itself. Other rows are measured on one loop after the other (in every second round from the last
+loop to the first), so those that are compared lie seconds apart. A few rounds of a row follow each
+other on the same processes, then as many of the next row, and after the last row the first has more
+in fresh processes, until the number of rounds or the time is used up; the first few are always
+finished. A row that a loop cannot run is shown as failed, with the reason, and not tried again. A
+run of all rows and loops is kept in benchmarks/results/, from which `python -m benchmarks.render`
+makes the documentation.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,11 +38,21 @@ from benchmarks.markdown import (
 from benchmarks.peers import usable_loops
 from benchmarks.processes import C_PROGRAMS, Failed, build_c_programs
 from benchmarks.report import table
-from benchmarks.results import Document, Results, RowResult, circumstances, describe, result_file
-from benchmarks.rows import BENCH_ROWS, GROUPS, BenchRow
+from benchmarks.results import (
+    BESIDE,
+    OURS,
+    Document,
+    Results,
+    RowResult,
+    circumstances,
+    describe,
+    result_file,
+)
+from benchmarks.rows import BENCH_ROWS, GROUPS, PAIRS, BenchRow
 from benchmarks.turns import FULL, QUICK, Figures, Session
 from benchmarks.wrk import check_wrk
 
+OF_ONE_ALONE = {"rate", "p99_us", "busy", "load_busy"}  # figures that say nothing of a shared core
 WIDTH = 190  # of the tables, which rather wrap than lose a figure
 console = Console(width=WIDTH, highlight=False)
 
@@ -61,20 +73,56 @@ def measure_names(
     return figures
 
 
+def measure_pairs(
+    session: Session, row: BenchRow, names: Sequence[str], result: RowResult
+) -> dict[str, Figures]:
+    """A turn of pyasync and each other of `names` at once; pyasync's own figures are the medians of
+    its turns, and its value of each stands among the other's as "beside"."""
+    figures, ours = {}, []
+    for name in names:
+        if name != OURS and OURS not in result.failed:
+            pair = measure_names(session, row, (OURS, name), 2, result)
+            ours += [pair[OURS]] if OURS in pair else []
+            if len(pair) == 2:
+                figures[name] = {**pair[name], BESIDE: pair[OURS]["value"]}
+    if ours:
+        figures[OURS] = {key: statistics.median(turn[key] for turn in ours) for key in ours[0]}
+    return figures
+
+
+def measure_together(
+    session: Session, row: BenchRow, names: Sequence[str], result: RowResult
+) -> dict[str, Figures]:
+    """A turn of each of `names` on a shared core, after each has started and served alone; how much
+    it answered then stands in place of what it did on a share."""
+    if not session.servers:
+        session.alone = measure_names(session, row, names, 1, result)
+    names = [name for name in names if name not in result.failed]
+    pairs = row.together == PAIRS and OURS in names and len(names) > 1
+    effort = session.effort
+    session.shared = effort.pair_seconds if pairs else effort.shared_seconds
+    if pairs:
+        figures = measure_pairs(session, row, names, result)
+    else:
+        figures = measure_names(session, row, names, max(1, len(names)), result)
+    session.shared = None
+    for name, found in figures.items():
+        found |= {key: session.alone[name][key] for key in OF_ONE_ALONE & found.keys()}
+    return figures
+
+
 def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
     """One round of one row: the turn of each loop, and of the servers it is measured beside.
 
-    If they do not run at once, the order changes each time, as a machine that grows slower would
-    favour who comes first. If they do, each has started and served alone before the first round.
+    The order changes each time, as a machine that grows slower would favour who comes first.
     """
     order = [name for name in (*row.servers, *names) if name not in result.failed]
     if len(result.rounds) % 2:
         order.reverse()
-    if row.at_once and not session.servers:
-        measure_names(session, row, order, 1, result)
-        order = [name for name in order if name not in result.failed]
-    workers = max(1, len(order)) if row.at_once else 1
-    result.rounds.append(measure_names(session, row, order, workers, result))
+    if row.together:
+        result.rounds.append(measure_together(session, row, order, result))
+    else:
+        result.rounds.append(measure_names(session, row, order, 1, result))
 
 
 def measure_rounds(

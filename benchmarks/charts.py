@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from benchmarks.hand_rows import BY_HAND
 from benchmarks.processes import C_SERVER
 from benchmarks.report import Spread
-from benchmarks.results import Document, RowResult, best_peer
+from benchmarks.results import Document, RowResult, best_peer, speed
 from benchmarks.rows import BENCH_ROWS, GROUPS, BenchRow
 
 STYLES = {  # loop -> colour, marker
@@ -33,16 +33,14 @@ DPI = 100
 SMALL = 7  # points, of notes and legends
 
 
-def relative_speed(row: BenchRow, result: RowResult, loop: str, reference: str) -> Spread | None:
+def relative_speed(result: RowResult, loop: str, reference: str) -> Spread | None:
     """How many times as good as `reference` a loop is on one row, over the rounds."""
     if loop in result.failed:
         return None
-    pairs = [
-        (turn[loop]["value"], turn[reference]["value"]) for turn in result.common(loop, reference)
-    ]
-    if not pairs:
+    turns = result.common(loop, reference)
+    if not turns:
         return None
-    return Spread.of(own / other if row.more_is_better else other / own for own, other in pairs)
+    return Spread.of(speed(turn, loop, reference) for turn in turns)
 
 
 def draw_loop(axes: Axes, document: Document, rows: list[BenchRow], loop: str) -> None:
@@ -52,7 +50,7 @@ def draw_loop(axes: Axes, document: Document, rows: list[BenchRow], loop: str) -
     for place, row in enumerate(rows):
         result = document.results[row.key]
         best = best_peer(row, result, document.loops)
-        spread = relative_speed(row, result, loop, best) if best else None
+        spread = relative_speed(result, loop, best) if best else None
         if spread is not None:
             places.append(place)
             spreads.append(spread)

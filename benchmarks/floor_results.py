@@ -2,8 +2,7 @@
 
 A floor is the sum of its parts of one round; ratios are taken within a round. "possible" is what
 the best peer costs over the floor: the ratio that pyasync would have if it cost the floor and no
-more. Where a row counts messages per second, the load generator bounds them too: the "rate bound"
-is the rate that it reaches with a C server, or with pyasync. Of several ways to do a part that one
+more. Of several ways to do a part that one
 counts which is the best by its median over the rounds: the best of each round would be a little
 better than any of them is, as every turn varies.
 """
@@ -15,14 +14,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
-from benchmarks.markdown import number, table, thousands
+from benchmarks.markdown import number, table
 from benchmarks.report import Spread, ratios
 from benchmarks.results import OURS, describe, write_document
 from benchmarks.rows import BENCH_ROWS, MILLISECONDS, NANOSECONDS
 
 STAND_IN = "C stand-in"  # a C server that works as long as the library, and carries
 UNITS = {NANOSECONDS: "ns", MILLISECONDS: "ms"}  # of floors; the others are in us
-Ways = dict[str, float]  # of doing the same: name -> its cost in the row's unit, or its rate per s
+Ways = dict[str, float]  # of doing the same: name -> its cost in the row's unit
 Parts = dict[str, Ways]
 
 
@@ -32,17 +31,16 @@ class Turn(TypedDict):
     parts: Parts
     loops: dict[str, float]  # pyasync's cost, and that of the best peer if there is one
     stand_in: Ways  # empty if no C server stands in for the whole
-    rates: Ways  # of C servers, pyasync and the best peer; empty if rates are not what counts
 
 
-def best_way(rounds: Sequence[Ways], most: bool = False) -> list[float]:
-    """Of each round the figure of that way which has the least median over all rounds, or the
-    greatest; empty if no way is in every round."""
+def best_way(rounds: Sequence[Ways]) -> list[float]:
+    """Of each round the figure of that way which has the least median over all rounds; empty if no
+    way is in every round."""
     ways = sorted(set.intersection(*(set(turn) for turn in rounds)))
     if not ways:
         return []
     medians = {way: statistics.median(turn[way] for turn in rounds) for way in ways}
-    best = (max if most else min)(ways, key=lambda way: medians[way])
+    best = min(ways, key=lambda way: medians[way])
     return [turn[best] for turn in rounds]
 
 
@@ -79,20 +77,6 @@ class FloorResult:
         """Of each round what the C server costs that stands in for the whole; empty without one."""
         return best_way([turn["stand_in"] for turn in self.rounds])
 
-    def bounding_rates(self) -> list[float]:
-        """Of each round the rate that bounds the row's; empty if rates are not what counts."""
-        rates = [dict(turn["rates"]) for turn in self.rounds]
-        for turn in rates:
-            turn.pop(self.peer or "", None)
-        return best_way(rates, most=True)
-
-    def rate_bound(self) -> Spread | None:
-        """The bounding rate over the peer's; None without either."""
-        peer, rates = self.peer, self.bounding_rates()
-        if peer is None or not rates:
-            return None
-        return ratios(rates, [turn["rates"][peer] for turn in self.rounds])
-
     @property
     def peer(self) -> str | None:
         """The peer that was measured beside pyasync, if there was one."""
@@ -127,20 +111,19 @@ def floor_columns() -> list[str]:
         "over floor (min-max)",
         "best peer",
         "possible ratio (min-max)",
-        "rate bound, /s (ratio)",
         "target",
         "in reach",
     ]
 
 
-def reach(own: Spread, possible: list[Spread], stand_in: Spread | None, target: float) -> str:
+def reach(own: Spread, possible: Spread | None, stand_in: Spread | None, target: float) -> str:
     """Whether the target is possible: "yes", "no", or that the C stand-in does not get there; "not
     a floor" if pyasync costs less than it, "-" without a peer to compare with."""
     if own.median < 1:
         return "not a floor"
-    if not possible:
+    if possible is None:
         return "-"
-    if any(spread.median < target for spread in possible):
+    if possible.median < target:
         return "no"
     missed = stand_in is not None and stand_in.median < target
     return f"not for {STAND_IN}" if missed else "yes"
@@ -155,7 +138,7 @@ def floor_cells(key: str, result: FloorResult) -> list[str]:
     """One line of the table, of at least one round; figures are medians in the line's unit."""
     row, peer, own = BENCH_ROWS[key], result.peer, result.over_floor(OURS)
     possible = None if peer is None else result.over_floor(peer)
-    whole, rates, bound = result.stand_in(), result.bounding_rates(), result.rate_bound()
+    whole = result.stand_in()
     stand_in = None
     if whole and peer is not None:
         stand_in = ratios([turn["loops"][peer] for turn in result.rounds], whole)
@@ -171,9 +154,8 @@ def floor_cells(key: str, result: FloorResult) -> list[str]:
         own.as_ratio(),
         "-" if peer is None else f"{number(result.cost(peer))} {peer}",
         "-" if possible is None else possible.as_ratio(),
-        with_ratio(thousands(Spread.of(rates).median), bound) if rates else "-",
         f"{row.target:.2f}",
-        reach(own, [spread for spread in (possible, bound) if spread], stand_in, row.target),
+        reach(own, possible, stand_in, row.target),
     ]
 
 

@@ -10,8 +10,8 @@ stands the C server that does both at once: it keeps busy for as long as the lib
 work where that is OpenSSL's, and carries. Rows of tasks carry nothing: their other part is
 what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
 compared with the same done without any loop. In each round the parts of a row, pyasync's row and
-that of its best peer (as the results of `make bench` name it) are measured, all servers at once
-where `make bench` does so and otherwise one after the other; ratios are taken within the round.
+that of its best peer (as the results of `make bench` name it) are measured, all servers at once;
+ratios are taken within the round.
 Where there are several ways to do a part, each is measured in every round, and floor_results.py
 chooses among them. Results of all rows go to results/floors-X.Y.json, from which
 `python -m benchmarks.render` makes a part of the documentation.
@@ -48,8 +48,8 @@ from benchmarks.processes import (
     child_figures,
 )
 from benchmarks.report import table
-from benchmarks.results import OURS, Document, circumstances, load, result_file
-from benchmarks.rows import BENCH_ROWS, BEST, MILLISECONDS, NANOSECONDS, RATE
+from benchmarks.results import OURS, Document, best_peer, circumstances, load, result_file
+from benchmarks.rows import BENCH_ROWS, BEST
 from benchmarks.task_rows import GATHERED, GROUPED
 from benchmarks.turns import FULL, Session, http_turn, start_up_row
 from benchmarks.wrk import check_wrk
@@ -69,26 +69,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measured:
-    """A floor of one round: its parts; the C servers that stand in for the whole, CPU us; how many
-    messages per second the load generator got out of C servers that carry."""
+    """A floor of one round: its parts; the C servers that stand in for the whole, CPU us."""
 
     parts: Parts
     stand_in: Ways = field(default_factory=dict)
-    rates: Ways = field(default_factory=dict)
 
 
 @dataclass
 class FloorSession(Session):
-    """What the floors of a row share besides: whether its servers run at once, the parts that were
-    measured, and the answers that C servers give."""
+    """What the floors of a row share besides: the parts that were measured, and the answers that C
+    servers give."""
 
-    at_once: bool = False
     parts: dict[tuple[str, ...], dict[str, float]] = field(default_factory=dict)
     answers: dict[Path, list[str]] = field(default_factory=dict)
 
     def run(self, turns: dict[str, Callable[[], T]]) -> dict[str, T]:
-        """What each of `turns` gives; they are called one after the other, or at once."""
-        with ThreadPoolExecutor(len(turns) if self.at_once else 1) as pool:
+        """What each of `turns` gives; they are called one after the other, or at once while servers
+        share a core."""
+        with ThreadPoolExecutor(len(turns) if self.shared else 1) as pool:
             running = {name: pool.submit(turn) for name, turn in turns.items()}
             return {name: turn.result() for name, turn in running.items()}
 
@@ -200,32 +198,27 @@ class Echo:
 
     def turn(
         self, session: FloorSession, name: str, size: int, arguments: Sequence[str] = ()
-    ) -> dict[str, float]:
-        """{"cpu_us", "rate"} of one server that echoes messages of `size` bytes."""
-        seconds = session.effort.shared_seconds if session.at_once else None
-        turn = session.echo(name, self.style, size, self.connections, self.unix, arguments, seconds)
-        return {"cpu_us": turn["server_cpu_us"], "rate": turn["messages_per_s"]}
+    ) -> float:
+        """CPU us per message of one server that echoes messages of `size` bytes."""
+        turn = session.echo(name, self.style, size, self.connections, self.unix, arguments)
+        cost: float = turn["server_cpu_us"]
+        return cost
 
 
-def echoed_by_c(
-    session: FloorSession, load: Echo, wire: int, library: float
-) -> tuple[Ways, Ways, Ways]:
-    """What carried() says of the bare server that echoes messages of `wire` bytes, and its rates,
-    by the size of its buffer where that matters."""
-    carrying, stand_in, rates = Ways(), Ways(), Ways()
+def echoed_by_c(session: FloorSession, load: Echo, wire: int, library: float) -> tuple[Ways, Ways]:
+    """What carried() says of the bare server that echoes messages of `wire` bytes, by the size of
+    its buffer where that matters."""
+    carrying, stand_in = Ways(), Ways()
     for size in BUFFERS if wire > LARGE else BUFFERS[-1:]:
 
         def cost(work: float, size: int = size) -> float:
             options = [f"--work={work * 1000}", f"--message={wire}", f"--buffer={size}"]
-            turn = load.turn(session, BARE_SERVER, wire, options)
-            if work == 0:
-                rates[f"buffer of {size}"] = turn["rate"]
-            return turn["cpu_us"]
+            return load.turn(session, BARE_SERVER, wire, options)
 
         found = carried(session, cost, library)
         for all_of, ways in zip((carrying, stand_in), found, strict=True):
             all_of |= {f"{way}, buffer of {size}": used for way, used in ways.items()}
-    return carrying, stand_in, rates
+    return carrying, stand_in
 
 
 def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
@@ -251,15 +244,12 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             over_tls = replace(load, style="tls")
             turns["TLS"] = partial(over_tls.turn, session, BARE_SERVER, load.size)
         made = session.run(turns)
-        carrying, stand_in, rates = made[CARRYING]
+        carrying, stand_in = made[CARRYING]
         if own:
-            carrying[OURS] = made[OURS]["cpu_us"]
+            carrying[OURS] = made[OURS]
         if "TLS" in made:
-            stand_in, rates = only(made["TLS"]["cpu_us"]), only(made["TLS"]["rate"])
-        # Datagrams that go in batches let the load generator wait: their rate is no bound.
-        return Measured(
-            {**parts, CARRYING: carrying}, stand_in, {} if load.style == "udp" else rates
-        )
+            stand_in = only(made["TLS"])
+        return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
 
@@ -270,9 +260,11 @@ def handshake_floor(session: FloorSession, peer: str | None) -> Measured:
     load, both = Echo(1024, 50, "accept"), Echo(1, 50, "tls-accept")
     options = ["--certificate", certificate_folder().name]
     parts = {"TLS": only(session.part("handshake", *options)["cost"])}
-    turns = {name: partial(load.turn, session, name, load.size) for name in (BARE_SERVER, OURS)}
+    turns: dict[str, Callable[[], float]] = {
+        name: partial(load.turn, session, name, load.size) for name in (BARE_SERVER, OURS)
+    }
     turns["whole"] = partial(both.turn, session, BARE_SERVER, both.size)
-    costs = {name: turn["cpu_us"] for name, turn in session.run(turns).items()}
+    costs = session.run(turns)
     stand_in = only(costs.pop("whole"))
     return Measured({**parts, CARRYING: costs}, stand_in)
 
@@ -413,23 +405,16 @@ FLOORS = {
 }
 
 
-def cost_figure(key: str) -> str:
-    """The name of the figure that a row's floor is compared with."""
-    return "value" if BENCH_ROWS[key].unit in (NANOSECONDS, MILLISECONDS) else "cpu_us"
-
-
 def cheapest_peer(bench: Document | None, key: str) -> str | None:
-    """The peer with the least median cost in the results of `make bench`, of those that are
-    installed here, and of the server that the row is compared with; None without results."""
+    """The best peer in the results of `make bench`, of those that are installed here, and of the
+    server that the row is compared with; None without results."""
     if bench is None or key not in bench.results:
         return None
     left_out = {OURS, *BENCH_ROWS[key].not_a_peer}
     others = [loop for loop in LOOPS if loop not in left_out and why_unusable(loop) is None]
     if BENCH_ROWS[key].against != BEST:
         others.append(BENCH_ROWS[key].against)
-    found = {loop: bench.results[key].spread(loop, cost_figure(key)) for loop in others}
-    costs = {loop: spread.median for loop, spread in found.items() if spread is not None}
-    return min(costs, key=lambda loop: costs[loop], default=None)
+    return best_peer(BENCH_ROWS[key], bench.results[key], others)
 
 
 def bench_results() -> Document | None:
@@ -441,7 +426,7 @@ def bench_results() -> Document | None:
 def measure_round(session: FloorSession, key: str, peer: str | None) -> Turn:
     """One round of one row: pyasync, the parts of the floor, the best peer. Raises Failed if one of
     them does."""
-    row, figure = BENCH_ROWS[key], cost_figure(key)
+    row = BENCH_ROWS[key]
     names = [OURS, *([peer] if peer else [])]
     turns: dict[str, Callable[[], Any]] = {
         "floor": partial(FLOORS[key].measure, session, peer),
@@ -449,11 +434,8 @@ def measure_round(session: FloorSession, key: str, peer: str | None) -> Turn:
     }
     made = session.run(turns)
     floor = made.pop("floor")
-    rates = {}
-    if row.unit == RATE and floor.rates:
-        rates = {**floor.rates, **{name: figures["rate"] for name, figures in made.items()}}
-    loops = {name: figures[figure] for name, figures in made.items()}
-    return Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in, rates=rates)
+    loops = {name: figures["value"] for name, figures in made.items()}
+    return Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in)
 
 
 def measure_set(
@@ -461,11 +443,11 @@ def measure_set(
 ) -> None:
     """A few rounds of one row on the same servers; if they share a core, after one in which they
     start and serve alone. Ends, and the reason is kept, when something fails."""
-    session.at_once = False
+    session.shared = None
     try:
-        if BENCH_ROWS[key].at_once:
+        if BENCH_ROWS[key].together:
             measure_round(session, key, peer)
-            session.at_once = True
+            session.shared = session.effort.shared_seconds
         for _ in range(rounds):
             result.rounds.append(measure_round(session, key, peer))
     except Failed as exc:

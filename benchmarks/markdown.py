@@ -16,7 +16,7 @@ from benchmarks.results import (
     ratio_to,
     verdict,
 )
-from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, MEAN_TARGETS, RATE, BenchRow
+from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, MEAN_TARGETS, BenchRow
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -56,25 +56,21 @@ def thousands(value: float) -> str:
 
 
 def figure_text(row: BenchRow, result: RowResult, loop: str) -> str:
-    """One cell: the median in the row's unit, with the rate or the server's CPU in brackets."""
+    """One cell: the median in the row's unit, with the rate in brackets beside a server's CPU."""
     if loop in result.failed:
         return "failed"
     value = result.spread(loop)
     if value is None:
         return "-"
-    beside = result.spread(loop, "rate" if row.unit == CPU else "cpu_us")
-    if beside is None or row.at_once:  # a share of a core gives no rate
+    rate = result.spread(loop, "rate")
+    if rate is None:
         return number(value.median)
-    if row.unit == CPU:
-        return f"{number(value.median)} ({thousands(beside.median)})"
-    return f"{thousands(value.median)} ({number(beside.median)})"
+    return f"{number(value.median)} ({thousands(rate.median)})"
 
 
 def unit_text(row: BenchRow) -> str:
     """The unit of a row's cells, and what stands in brackets."""
-    if row.at_once:
-        return row.unit
-    return row.unit + {CPU: " (/s)", RATE: " (us CPU)"}.get(row.unit, "")
+    return row.unit + (" (/s)" if row.unit == CPU else "")
 
 
 def group_columns(document: Document, group: str) -> list[str]:
@@ -152,7 +148,7 @@ def losses(document: Document) -> str:
         titles = []
         for key, result in document.results.items():
             row = BENCH_ROWS[key]
-            ratio = None if loop in row.not_a_peer else ratio_to(row, result, loop)
+            ratio = None if loop in row.not_a_peer else ratio_to(result, loop)
             if ratio is not None and ratio.median < 1:
                 titles.append(row.title)
         lines.append(f"- {loop} is better on {len(titles)} rows{': ' if titles else ''}")

@@ -24,6 +24,7 @@ from benchmarks.rows import BENCH_ROWS, BEST, BenchRow
 from benchmarks.turns import Figures
 
 OURS = "pyasync"
+BESIDE = "beside"  # among another loop's figures: pyasync's value while it ran beside that one
 FOLDER = Path(__file__).parent / "results"
 INNERMOST = re.compile(r"\{[^{}\[\]]*\}")  # objects that hold no others
 LINE_END = re.compile(r"\n *")  # strings have none: there it is escaped
@@ -65,39 +66,46 @@ class Verdict:
         return "met" if self.ratio.median >= row.target else "not met"
 
 
-def ratio_to(row: BenchRow, result: RowResult, reference: str) -> Spread | None:
+def ratio_to(result: RowResult, reference: str) -> Spread | None:
     """How many times as good pyasync is as `reference`, round by round; None if one is missing."""
     if {OURS, reference} & result.failed.keys():
         return None
-    pairs = [
-        (turn[OURS]["value"], turn[reference]["value"]) for turn in result.common(OURS, reference)
-    ]
-    if not pairs:
+    turns = result.common(OURS, reference)
+    if not turns:
         return None
-    if row.more_is_better:
-        return Spread.of(own / other for own, other in pairs)
-    return Spread.of(other / own for own, other in pairs)
+    return Spread.of(speed(turn, OURS, reference) for turn in turns)
+
+
+def speed(turn: dict[str, Figures], loop: str, reference: str) -> float:
+    """How many times as good `loop` is as `reference` in one round: both are compared with pyasync,
+    whose value may be another one beside each of them."""
+    own = turn[OURS]["value"] if OURS in turn else 1.0
+
+    def of(name: str) -> float:
+        return turn[name].get(BESIDE, own) / turn[name]["value"]
+
+    return of(loop) / of(reference)
 
 
 def best_peer(row: BenchRow, result: RowResult, loops: Iterable[str]) -> str | None:
-    """The loop other than pyasync with the best median; None if none worked."""
-    medians = {}
+    """The loop other than pyasync with the best median of its rounds, compared with pyasync's if
+    that works; None if none worked."""
+    costs = {}
     for loop in loops:
-        spread = result.spread(loop)
+        spread = ratio_to(result, loop) or result.spread(loop)
         if loop != OURS and loop not in row.not_a_peer and spread is not None:
-            medians[loop] = spread.median
-    choose = max if row.more_is_better else min
-    return choose(medians, key=lambda loop: medians[loop], default=None)
+            costs[loop] = spread.median
+    return min(costs, key=lambda loop: costs[loop], default=None)
 
 
 def verdict(row: BenchRow, result: RowResult, loops: Sequence[str]) -> Verdict | None:
     """How pyasync does on a row; None without pyasync or without anything to compare it with."""
     best = best_peer(row, result, loops)
-    ratio = ratio_to(row, result, best) if best else None
+    ratio = ratio_to(result, best) if best else None
     if best is None or ratio is None:
         return None
     if row.against != BEST:
-        limit = ratio_to(row, result, row.against)
+        limit = ratio_to(result, row.against)
         return None if limit is None else Verdict(row.against, limit, ratio.median)
     return Verdict(best, ratio, ratio.median)
 
@@ -113,7 +121,7 @@ def geometric_mean(
         other = best_peer(row, result, loops) if reference == BEST else reference
         if row.group != group or other is None or other in row.not_a_peer:
             continue
-        ratio = ratio_to(row, result, other)
+        ratio = ratio_to(result, other)
         if ratio is not None:
             ratios.append(ratio.median)
     return (statistics.geometric_mean(ratios), len(ratios)) if ratios else None

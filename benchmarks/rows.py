@@ -4,6 +4,11 @@ One table, `BENCH_ROWS`, in the order in which it is printed. A row's `target` i
 pyasync to its reference that was set as the goal: 1.2 is "1.2 times as fast as the best other loop"
 (or, for `against=C_SERVER`, as the C libuv server). No row may be below 1.0 against any loop. Each
 kind of row is measured by a function of turns.py that `measure` names with its arguments.
+
+The CPU time of servers is measured while they share a core (`together`), as the kernel can tell it
+apart: what slows the machine for a moment slows all of them. All of a row's small servers run at
+once. Of large ones, and of those that handle large messages, pyasync's and one other at a time do,
+as more would drive each other out of the core's caches.
 """
 
 from collections.abc import Callable
@@ -31,7 +36,11 @@ TASKS, NETWORK, APPLICATIONS, REST = GROUPS = (
 BEST = "best peer"
 # The least geometric means that were set as the goal, by group and loop.
 MEAN_TARGETS = {TASKS: {BEST: 1.6, "uvloop": 2.5}, NETWORK: {BEST: 1.15}}
-NANOSECONDS, CPU, RATE, MILLISECONDS = "ns", "us CPU", "/s", "ms CPU"
+NANOSECONDS, CPU, MILLISECONDS = "ns", "us CPU", "ms CPU"
+LARGE = (
+    64 * 1024
+)  # bytes; several servers that handle larger messages need more cache than there is
+ALL, PAIRS = "all", "pairs"  # which servers of a row share a core
 
 
 @dataclass(frozen=True)
@@ -47,11 +56,7 @@ class BenchRow:
     against: str = BEST
     servers: tuple[str, ...] = ()  # limits that are measured beside the loops
     not_a_peer: tuple[str, ...] = ()  # loops that are shown but not compared with
-    at_once: bool = False  # all loops are measured at once, on the same core
-
-    @property
-    def more_is_better(self) -> bool:
-        return self.unit == RATE
+    together: str | None = None  # ALL or PAIRS; None if loops are measured one by one
 
 
 def task(key: str, target: float = 1.0) -> BenchRow:
@@ -70,7 +75,6 @@ def rest(key: str, unit: str = NANOSECONDS) -> BenchRow:
 def echo(
     key: str,
     title: str,
-    unit: str,
     style: str,
     size: int,
     connections: int,
@@ -80,21 +84,26 @@ def echo(
     group: str = NETWORK,
     unix: bool = False,
 ) -> BenchRow:
-    """A row of the load generator: server CPU per message, or messages per second.
-
-    CPU time can be told apart on a shared core, and echo servers are small enough to share its
-    caches. The figures of large ones would be of a processor that waits for its memory.
-    """
-    value = "cpu_us" if unit == CPU else "rate"
-    at_once = unit == CPU and group != APPLICATIONS
-    measure = partial(echo_row, value, style, size, connections, unix, at_once)
-    return BenchRow(key, title, group, unit, measure, target, against, servers, at_once=at_once)
+    """A row of the load generator: server CPU per message."""
+    large = group == APPLICATIONS or size > LARGE
+    measure = partial(echo_row, style, size, connections, unix)
+    return BenchRow(
+        key,
+        title,
+        group,
+        CPU,
+        measure,
+        target,
+        against,
+        servers,
+        together=PAIRS if large else ALL,
+    )
 
 
 def http(key: str, title: str, framework: str, path: str, target: float = 1.0) -> BenchRow:
     """A row of wrk: server CPU per request."""
     measure = partial(http_row, framework, path)
-    return BenchRow(key, title, APPLICATIONS, CPU, measure, target)
+    return BenchRow(key, title, APPLICATIONS, CPU, measure, target, together=PAIRS)
 
 
 def start_up(key: str, title: str, run: bool) -> BenchRow:
@@ -123,7 +132,6 @@ BENCH_ROWS = {
         echo(
             "tcp_1k",
             "TCP echo 1 KiB x 50",
-            CPU,
             "protocol",
             1024,
             50,
@@ -133,22 +141,21 @@ BENCH_ROWS = {
         echo(
             "tcp_100k",
             "TCP echo 100 KiB x 10",
-            RATE,
             "protocol",
             102400,
             10,
             1.15,
             servers=(C_SERVER,),
         ),
-        echo("buffered_1k", "buffered protocol 1 KiB x 50", RATE, "buffered", 1024, 50, 1.05),
-        echo("streams_1k", "streams 1 KiB x 50", CPU, "streams", 1024, 50, 1.25),
-        echo("streams_100k", "streams 100 KiB x 10", RATE, "streams", 102400, 10, 1.2),
-        echo("sock_1k", "sock_recv/sock_sendall 1 KiB x 50", CPU, "sock", 1024, 50, 1.2),
-        echo("unix_1k", "unix echo 1 KiB x 50", RATE, "protocol", 1024, 50, 1.05, unix=True),
-        echo("udp_1k", "UDP echo 1 KiB x 50", RATE, "udp", 1024, 50, 1.05),
-        echo("tls_1k", "TLS echo 1 KiB x 50", CPU, "tls", 1024, 50, 1.3),
-        echo("tls_100k", "TLS echo 100 KiB x 10", RATE, "tls", 102400, 10, 1.3),
-        echo("tls_streams_1k", "TLS streams 1 KiB x 50", CPU, "tls-streams", 1024, 50, 1.4),
+        echo("buffered_1k", "buffered protocol 1 KiB x 50", "buffered", 1024, 50, 1.05),
+        echo("streams_1k", "streams 1 KiB x 50", "streams", 1024, 50, 1.25),
+        echo("streams_100k", "streams 100 KiB x 10", "streams", 102400, 10, 1.2),
+        echo("sock_1k", "sock_recv/sock_sendall 1 KiB x 50", "sock", 1024, 50, 1.2),
+        echo("unix_1k", "unix echo 1 KiB x 50", "protocol", 1024, 50, 1.05, unix=True),
+        echo("udp_1k", "UDP echo 1 KiB x 50", "udp", 1024, 50, 1.05),
+        echo("tls_1k", "TLS echo 1 KiB x 50", "tls", 1024, 50, 1.3),
+        echo("tls_100k", "TLS echo 100 KiB x 10", "tls", 102400, 10, 1.3),
+        echo("tls_streams_1k", "TLS streams 1 KiB x 50", "tls-streams", 1024, 50, 1.4),
         http("httptools", "httptools alone, JSON", "httptools", "/"),
         http("aiohttp_small", "aiohttp, small text", "aiohttp", "/small", 1.15),
         http("aiohttp_json", "aiohttp, JSON", "aiohttp", "/", 1.15),
@@ -158,15 +165,14 @@ BENCH_ROWS = {
         echo(
             "websocket_1k",
             "websockets echo 1 KiB x 50",
-            CPU,
             "websocket",
             1024,
             50,
             group=APPLICATIONS,
         ),
-        echo("accept", "accept and close, x 50", CPU, "accept", 1024, 50, group=REST),
+        echo("accept", "accept and close, x 50", "accept", 1024, 50, group=REST),
         rest("connect"),
-        echo("tls_handshake", "TLS handshake, x 50", CPU, "tls-accept", 1, 50, group=REST),
+        echo("tls_handshake", "TLS handshake, x 50", "tls-accept", 1, 50, group=REST),
         rest("getaddrinfo_literal"),
         rest("executor_round_trip"),
         rest("spawn"),

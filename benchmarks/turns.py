@@ -41,13 +41,14 @@ class Effort:
     load_seconds: float
     warm_up: float
     shared_seconds: float  # of servers that share a core
+    pair_seconds: float  # of two that do
     wrk_seconds: float
     wrk_warm_up: float  # of a new server, which may have to import a framework first
     starts: int  # interpreters per turn of a start-up row
 
 
-FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 0.4, 0.7, 1)
-QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.3, 0.3, 0.7, 3)
+FULL = Effort(2280, 25, 5, 0.05, 2, 0.3, 0.05, 1.0, 0.5, 0.4, 0.7, 1)
+QUICK = Effort(150, 6, 3, 0.02, 1, 0.15, 0.05, 0.3, 0.25, 0.3, 0.7, 3)
 
 
 @dataclass
@@ -58,6 +59,8 @@ class Session:
     workers: dict[str, Worker] = field(default_factory=dict)
     servers: dict[tuple[str, ...], Server] = field(default_factory=dict)
     acceptor: Server | None = None
+    shared: float | None = None  # seconds of a turn, while several servers share the core
+    alone: dict[str, Figures] = field(default_factory=dict)  # of a row's servers before they did
     folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     def server(
@@ -79,11 +82,9 @@ class Session:
         connections: int,
         unix: bool = False,
         arguments: Sequence[str] = (),
-        seconds: float | None = None,
     ) -> dict[str, Any]:
-        """The load generator's result with the echo server of `name`, for `seconds` or as long as
-        the effort says; `arguments` end the server's command line. Raises Failed if there is none,
-        or errors are among it."""
+        """The load generator's result with the echo server of `name`; `arguments` end the server's
+        command line. Raises Failed if there is none, or errors are among it."""
         file = "".join([name, *arguments]).replace(" ", "-")  # of each command line another
         path = str(Path(self.folder.name) / file) if unix else None
         server = self.server([*echo_server_command(name, style, path), *arguments])
@@ -93,7 +94,7 @@ class Session:
             style,
             connections,
             size,
-            seconds or self.effort.load_seconds,
+            self.shared or self.effort.load_seconds,
             self.effort.warm_up,
         )
         errors = {kind: count for kind, count in turn["errors"].items() if count}
@@ -106,6 +107,7 @@ class Session:
         for server in self.servers.values():
             server.stop()
         self.servers.clear()
+        self.alone.clear()
         for path in Path(self.folder.name).iterdir():
             path.unlink()  # sockets, and what else servers were given
 
@@ -142,26 +144,18 @@ def in_process_row(key: str, session: Session, loop: str) -> Figures:
 
 
 def echo_row(
-    value: str,
-    style: str,
-    size: int,
-    connections: int,
-    unix: bool,
-    at_once: bool,
-    session: Session,
-    loop: str,
+    style: str, size: int, connections: int, unix: bool, session: Session, loop: str
 ) -> Figures:
-    """The load generator against the server of `loop`; `value` is "rate" or "cpu_us"."""
-    seconds = session.effort.shared_seconds if at_once else None
-    turn = session.echo(loop, style, size, connections, unix, seconds=seconds)
-    figures = {
+    """The load generator against the server of `loop`; the value is its CPU per message in us."""
+    turn = session.echo(loop, style, size, connections, unix)
+    return {
+        "value": turn["server_cpu_us"],
         "rate": turn["messages_per_s"],
         "cpu_us": turn["server_cpu_us"],
         "p99_us": turn["latency_us"]["p99"],
         "busy": turn["server_busy"],
         "load_busy": turn["client_busy"],
     }
-    return {"value": figures[value], **figures}
 
 
 def http_turn(session: Session, command: Sequence[str], path: str) -> HttpFigures:
@@ -173,7 +167,7 @@ def http_turn(session: Session, command: Sequence[str], path: str) -> HttpFigure
         return measure(server, url, seconds, HTTP_CONNECTIONS, warm_up=0)
 
     server = session.server(command, lambda new: load(new, effort.wrk_warm_up))
-    turn = load(server, effort.wrk_seconds)
+    turn = load(server, session.shared or effort.wrk_seconds)
     if turn.errors:
         raise Failed(f"not 2xx: {turn.not_2xx}, socket errors: {turn.socket_errors}")
     return turn

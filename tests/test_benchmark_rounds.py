@@ -8,7 +8,8 @@ import pytest
 from benchmarks.__main__ import measure_row
 from benchmarks.processes import Failed
 from benchmarks.results import RowResult
-from benchmarks.rows import CPU, NANOSECONDS, NETWORK, BenchRow
+from benchmarks.rows import ALL, CPU, NETWORK, PAIRS, BenchRow
+from benchmarks.turns import FULL
 
 LOOPS = ["asyncio", "pyasync", "uvloop"]
 
@@ -17,12 +18,14 @@ class FakeSession:
     """A session whose servers are there once something was measured."""
 
     def __init__(self) -> None:
+        self.effort = FULL
         self.servers: dict[tuple[str, ...], object] = {}
+        self.shared: float | None = None
+        self.alone: dict[str, Any] = {}
 
 
-def row(unit: str, measure: Any) -> BenchRow:
-    """A row of which all are measured at once if CPU time counts."""
-    return BenchRow("key", "a row", NETWORK, unit, measure, at_once=unit == CPU)
+def row(measure: Any, together: str | None) -> BenchRow:
+    return BenchRow("key", "a row", NETWORK, CPU, measure, together=together)
 
 
 def measured(measured_row: BenchRow, rounds: int = 1) -> RowResult:
@@ -33,21 +36,61 @@ def measured(measured_row: BenchRow, rounds: int = 1) -> RowResult:
     return result
 
 
-def test_servers_whose_cpu_time_counts_run_at_once():
+def test_small_servers_run_all_at_once():
     all_there = threading.Barrier(len(LOOPS), timeout=10)
     turns = []
 
     def measure(session: FakeSession, loop: str) -> dict[str, float]:
-        if (loop,) in session.servers:
+        alone = (loop,) not in session.servers
+        if not alone:
+            assert session.shared == FULL.shared_seconds
             all_there.wait()  # breaks unless the others are under way
         session.servers[(loop,)] = object()
         turns.append(loop)
-        return {"value": float(len(loop))}
+        return {"value": float(len(loop)), "rate": 1000.0 if alone else 300.0}
 
-    result = measured(row(CPU, measure), rounds=2)
-    assert result.rounds == [{loop: {"value": float(len(loop))} for loop in LOOPS}] * 2
-    assert turns[: len(LOOPS)] == LOOPS  # they start one by one, which does not count
+    result = measured(row(measure, ALL), rounds=2)
+    shown = {loop: {"value": float(len(loop)), "rate": 1000.0} for loop in LOOPS}
+    assert result.rounds == [shown] * 2
+    assert turns[: len(LOOPS)] == LOOPS  # they start one by one: of that only the rate is kept
     assert len(turns) == 3 * len(LOOPS)
+
+
+def test_large_servers_run_beside_pyasync():
+    both_there = threading.Barrier(2, timeout=10)
+    values = iter([10.0, 14.0])
+    turns: list[str] = []
+
+    def measure(session: FakeSession, loop: str) -> dict[str, float]:
+        alone = (loop,) not in session.servers
+        session.servers[(loop,)] = object()
+        if alone:
+            return {"value": 1.0, "rate": 1000.0}
+        assert session.shared == FULL.pair_seconds
+        both_there.wait()
+        turns.append(loop)
+        return {"value": next(values) if loop == "pyasync" else 20.0, "rate": 300.0}
+
+    result = measured(row(measure, PAIRS))
+    assert sorted(turns) == ["asyncio", "pyasync", "pyasync", "uvloop"]
+    assert result.rounds == [
+        {
+            "asyncio": {"value": 20.0, "beside": 10.0, "rate": 1000.0},
+            "uvloop": {"value": 20.0, "beside": 14.0, "rate": 1000.0},
+            "pyasync": {"value": 12.0, "rate": 1000.0},
+        }
+    ]
+
+
+def test_large_servers_without_pyasync_are_measured_all_the_same():
+    def measure(session: FakeSession, loop: str) -> dict[str, float]:
+        session.servers[(loop,)] = object()
+        if loop == "pyasync":
+            raise Failed("no such server")
+        return {"value": 1.0}
+
+    result = measured(row(measure, PAIRS))
+    assert result.rounds == [{"asyncio": {"value": 1.0}, "uvloop": {"value": 1.0}}]
 
 
 def test_others_follow_each_other_from_either_end():
@@ -60,12 +103,12 @@ def test_others_follow_each_other_from_either_end():
         at_work.release()
         return {"value": 1.0}
 
-    measured(row(NANOSECONDS, measure), rounds=3)
+    measured(row(measure, None), rounds=3)
     assert turns == [*LOOPS, *reversed(LOOPS), *LOOPS]
 
 
-@pytest.mark.parametrize("unit", [CPU, NANOSECONDS])
-def test_a_loop_that_fails_is_not_tried_again(unit: str):
+@pytest.mark.parametrize("together", [ALL, None])
+def test_a_loop_that_fails_is_not_tried_again(together: str | None):
     turns = []
 
     def measure(session: FakeSession, loop: str) -> dict[str, float]:
@@ -75,16 +118,17 @@ def test_a_loop_that_fails_is_not_tried_again(unit: str):
             raise Failed("no such server")
         return {"value": 1.0}
 
-    result = measured(row(unit, measure), rounds=2)
+    result = measured(row(measure, together), rounds=2)
     assert result.failed == {"asyncio": "no such server"}
     assert turns.count("asyncio") == 1
     assert result.rounds == [{"pyasync": {"value": 1.0}, "uvloop": {"value": 1.0}}] * 2
 
 
-def test_a_row_that_no_loop_can_run_has_rounds_without_figures():
+@pytest.mark.parametrize("together", [ALL, PAIRS, None])
+def test_a_row_that_no_loop_can_run_has_rounds_without_figures(together: str | None):
     def measure(session: FakeSession, loop: str) -> dict[str, float]:
         raise Failed("no such server")
 
-    result = measured(row(CPU, measure), rounds=2)
+    result = measured(row(measure, together), rounds=2)
     assert sorted(result.failed) == LOOPS
     assert result.rounds == [{}, {}]
