@@ -7,6 +7,8 @@
 #define SMALLEST ((Py_ssize_t)480) // longer ones are not Python's own allocator's
 #define LARGEST  ((Py_ssize_t)16 * 1024)
 
+enum { TRIES = 4 };
+
 /* A bytes is its head, its hash, the text, and a NUL. */
 #define HASH_OFFSET  sizeof(PyVarObject)
 #define LAYOUT_KNOWN (offsetof(PyBytesObject, ob_sval) == sizeof(PyVarObject) + sizeof(Py_hash_t))
@@ -18,6 +20,12 @@ fits(const PaSpareBytes *spare, int slot, Py_ssize_t size)
     PyObject *bytes = spare->bytes[slot];
     Py_ssize_t left = spare->room[slot] - size;
     return bytes != NULL && left >= 0 && left <= size / 8 && Py_REFCNT(bytes) == 1;
+}
+
+static inline int
+after(int slot)
+{
+    return slot + 1 < PA_SPARE_SLOTS ? slot + 1 : 0;
 }
 
 static PyObject *
@@ -38,14 +46,16 @@ pa_spare_bytes_fill(PaSpareBytes *spare, const char *data, Py_ssize_t size)
     if (!PA_FREELIST_ON || !LAYOUT_KNOWN || size < SMALLEST || size > LARGEST) {
         return PyBytes_FromStringAndSize(data, size);
     }
-    for (int slot = 0; slot < PA_SPARE_SLOTS; slot++) {
+    /* The last is still in the cache if nobody holds it; those behind it were let go first. */
+    for (int tries = 0, slot = spare->last; tries < TRIES; tries++, slot = after(slot)) {
         if (fits(spare, slot, size)) {
+            spare->last = slot;
             return refill(spare->bytes[slot], data, size);
         }
     }
     PyObject *bytes = PyBytes_FromStringAndSize(data, size);
     if (bytes != NULL) {
-        unsigned int slot = spare->next++ % PA_SPARE_SLOTS;
+        int slot = spare->last = after(spare->last);
         Py_XSETREF(spare->bytes[slot], Py_NewRef(bytes));
         spare->room[slot] = size;
     }

@@ -11,12 +11,12 @@
 
 #include "base/freelist.h"
 
-#define PA_SPARE_SLOTS 4
+#define PA_SPARE_SLOTS 20 // more than the answers that wait for each other (net/flush.c)
 
 typedef struct {
     PyObject *bytes[PA_SPARE_SLOTS]; // owned or NULL
     Py_ssize_t room[PA_SPARE_SLOTS]; // what each was made for
-    unsigned int next;               // to be replaced
+    int last;                        // filled last
 } PaSpareBytes;
 
 /* PyBytes_FromStringAndSize(data, size), from the spare ones if one fits. New reference. */

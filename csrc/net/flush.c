@@ -102,8 +102,7 @@ pa_transport_flush_in_group(PaTransport *t)
 {
     PaLoop *loop = t->member.loop;
     bool last = pa_ring_count(&loop->sched.ring) == 0;
-    if (last || loop->sched.debug || t->write_blocked || t->conn_lost ||
-        !pa_transport_flush_will_come(t) || !grouping(loop)) {
+    if (last || loop->sched.debug || t->write_blocked || t->conn_lost || !grouping(loop)) {
         return false;
     }
     if (!t->flush_linked) {

@@ -44,18 +44,18 @@ receive_failed(PaTransport *t)
     return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
 }
 
-/* Sends what a method of the protocol wrote, or has it sent soon. The exception that it raised stays;
- * 0, or -1 with an exit raised instead. */
+/* Sends what a method of the protocol wrote, or has it sent soon if it has not failed. The exception
+ * that it raised stays; 0, or -1 with an exit raised instead. */
 static int
-flush_callback(PaTransport *t)
+flush_callback(PaTransport *t, bool failed)
 {
     if ((t->queue.count == 0 || t->write_blocked) && t->before_flush == NULL) {
         return 0;
     }
-    PyObject *exc = PyErr_GetRaisedException();
-    if (exc == NULL && pa_transport_flush_in_group(t)) {
+    if (!failed && pa_transport_flush_in_group(t)) {
         return 0;
     }
+    PyObject *exc = PyErr_GetRaisedException();
     if (pa_transport_flush(t) < 0) {
         Py_XDECREF(exc);
         return -1;
@@ -77,7 +77,7 @@ call_protocol(PaTransport *t, PyObject *name, PyObject *arg)
     PyObject *result = PyObject_VectorcallMethod(name, args, arg == NULL ? 1 : 2, NULL);
     t->in_callback = false;
     Py_DECREF(args[0]);
-    if (flush_callback(t) < 0) {
+    if (flush_callback(t, result == NULL) < 0) {
         Py_CLEAR(result);
     }
     return result;
@@ -130,7 +130,7 @@ deliver_fed(PaTransport *t, const char *buffer, Py_ssize_t size)
     int fed = pa_transport_state(t)->feed.function(protocol, buffer, size);
     t->in_callback = false;
     Py_DECREF(protocol);
-    if (flush_callback(t) < 0 || fed < 0) {
+    if (flush_callback(t, fed < 0) < 0 || fed < 0) {
         return outcome(
             pa_transport_failed(t, "Fatal error: protocol.buffer_updated() call failed."));
     }
