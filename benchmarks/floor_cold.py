@@ -2,8 +2,6 @@
 
 - round_trip: a call goes to the only thread of an executor and its end wakes the thread that waits
   for it, each call by itself: concurrent.futures' own Python, an eventfd, epoll.
-- measure_queue(): as many calls as come from connections at once, taken by that thread in one go.
-  Nothing is woken for each, and no result is brought back to a loop.
 - posix_spawn, popen: the row's child is started by posix_spawn(3) or by the subprocess module, and
   waited for by waitpid(2) with nothing besides, on the wall as the row is.
 """
@@ -19,7 +17,6 @@ from contextlib import ExitStack
 from functools import partial
 
 from benchmarks.cold_rows import CHILD
-from benchmarks.floor_timing import CONNECTIONS
 from benchmarks.processes import Failed
 
 ROUND_TRIPS = 500
@@ -50,20 +47,6 @@ def measure_round_trip() -> float:
                 raise Failed("woken before the call in the executor had ended")
         used = time.process_time_ns() - start
     return used / ROUND_TRIPS
-
-
-def measure_queue() -> float:
-    """CPU ns, of all threads, per call in an executor of those that come at once."""
-    with ThreadPoolExecutor(1) as executor:
-        executor.submit(int).result()  # starts the thread
-        start = time.process_time_ns()
-        for _ in range(BATCHES):
-            futures = [executor.submit(int) for _ in range(CONNECTIONS)]
-            futures[-1].result()
-            if not futures[0].done():
-                raise Failed("calls in an executor of one thread did not end in their order")
-        used = time.process_time_ns() - start
-    return used / (BATCHES * CONNECTIONS)
 
 
 def posix_spawn() -> int:

@@ -19,7 +19,7 @@ from benchmarks.report import Spread, ratios
 from benchmarks.results import OURS, describe, write_document
 from benchmarks.rows import BENCH_ROWS, MILLISECONDS, NANOSECONDS
 
-STAND_IN = "C stand-in"  # a C server that works as long as the library, and carries
+STAND_IN = "stand-in"  # the least code that does the other work of the row and carries
 UNITS = {NANOSECONDS: "ns", MILLISECONDS: "ms"}  # of floors; the others are in us
 Ways = dict[str, float]  # of doing the same: name -> its cost in the row's unit
 Parts = dict[str, Ways]
@@ -117,7 +117,7 @@ def floor_columns() -> list[str]:
 
 
 def reach(own: Spread, possible: Spread | None, stand_in: Spread | None, target: float) -> str:
-    """Whether the target is possible: "yes", "no", or that the C stand-in does not get there; "not
+    """Whether the target is possible: "yes", "no", or that the stand-in does not get there; "not
     a floor" if pyasync costs less than it, "-" without a peer to compare with."""
     if own.median < 1:
         return "not a floor"

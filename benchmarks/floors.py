@@ -2,19 +2,22 @@
 
     python -m benchmarks.floors [--rounds N] [--rows ROW ...] [--json FILE]
 
-A floor is a sum of parts. One is what the library, or the row's own Python, costs by itself,
-measured without any socket (floor_parts.py), once for the few rounds that a row's servers live. The
-other is what carrying the bytes costs: the server CPU of a C server of bare system calls under the
-same load, or of pyasync's own plain echo where that is less and not the row itself. Beside the sum
-stands the C server that does both at once: it keeps busy for as long as the library, or does its
-work where that is OpenSSL's, and carries. Rows of tasks carry nothing: their other part is
-what tasks cost on the quicker of pyasync and the best peer. Threads, processes and start-up are
-compared with the same done without any loop. In each round the parts of a row, pyasync's row and
-that of its best peer (as the results of `make bench` name it) are measured, all servers at once;
-ratios are taken within the round.
-Where there are several ways to do a part, each is measured in every round, and floor_results.py
-chooses among them. Results of all rows go to results/floors-X.Y.json, from which
-`python -m benchmarks.render` makes a part of the documentation.
+A floor is a sum of parts. One is what the row's own Python, or OpenSSL, costs by itself, measured
+without any socket (floor_parts.py), once for the few rounds that a row's servers live. The other is
+what carrying the bytes costs: the server CPU of a C server of bare system calls under the same
+load, or of pyasync's own plain echo where that is less and not the row itself. Beside the sum
+stands what does both at once: a C server that keeps busy for as long as the Python, or has OpenSSL
+on its sockets; or a C loop that calls the row's protocol and does nothing else (bare_loop.py). An
+application's floor is what its row costs on pyasync less the share of samples (samples.py) that
+find it in pyasync's own code or in libuv: a loop that costs nothing. Rows of tasks carry nothing:
+their other part is what tasks cost on the quicker of pyasync and the best peer. Threads, processes
+and start-up are compared with the same done without any loop.
+
+In each round the parts of a row, pyasync's row and that of its best peer (as the results of `make
+bench` name it) are measured, all servers at once; ratios are taken within the round. Where there
+are several ways to do a part, each is measured in every round, and floor_results.py chooses among
+them. Results of all rows go to results/floors-X.Y.json, from which `python -m benchmarks.render`
+makes a part of the documentation.
 """
 
 import argparse
@@ -27,8 +30,8 @@ from typing import Any, TypeVar
 
 from rich.console import Console
 
+from benchmarks.bare_loop import build_bare_loop
 from benchmarks.certificate import certificate_folder
-from benchmarks.floor_applications import http_request
 from benchmarks.floor_results import (
     FloorResult,
     Parts,
@@ -38,9 +41,11 @@ from benchmarks.floor_results import (
     floor_columns,
     save_floors,
 )
+from benchmarks.http import http_server_command
 from benchmarks.load import echo_server_command
 from benchmarks.loops import LOOPS, why_unusable
 from benchmarks.processes import (
+    BARE_LOOP,
     BARE_SERVER,
     C_PROGRAMS,
     Failed,
@@ -50,13 +55,16 @@ from benchmarks.processes import (
 from benchmarks.report import table
 from benchmarks.results import OURS, Document, best_peer, circumstances, load, result_file
 from benchmarks.rows import BENCH_ROWS, BEST
+from benchmarks.samples import code_share
 from benchmarks.task_rows import GATHERED, GROUPED
-from benchmarks.turns import FULL, Session, http_turn, start_up_row
+from benchmarks.turns import FULL, Session, start_up_row
 from benchmarks.wrk import check_wrk
 
 PART_LIMIT = 60.0  # s for one part
 console = Console(width=280, highlight=False)  # the table rather wraps than loses a figure
-LIBRARY, EXECUTOR, CARRYING = "library", "executor", "carrying"
+CARRYING, THE_REST, WHOLE = "carrying", "all but the loop", "the whole row"
+LOOP_FILES = ("_core.", "libuv.")  # pyasync's own code, and what it is built on
+SAMPLED = 2.0  # s
 LEAST_WORK = 1.0  # us of the library; less cannot be told from nothing
 ALL_WORK = "all the work"  # of the library: the way that stands in for the whole
 EFFORT = replace(FULL, load_seconds=0.4, together=3)
@@ -69,19 +77,21 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Measured:
-    """A floor of one round: its parts; the C servers that stand in for the whole, CPU us."""
+    """A floor of one round: its parts; the C servers that stand in for the whole, CPU us; or the
+    share of the loop in what pyasync's row costs, 0..1, which leaves the only part."""
 
-    parts: Parts
+    parts: Parts = field(default_factory=dict)
     stand_in: Ways = field(default_factory=dict)
+    loop_share: float | None = None
 
 
 @dataclass
 class FloorSession(Session):
-    """What the floors of a row share besides: the parts that were measured, and the answers that C
-    servers give."""
+    """What the floors of a row share besides: the parts that were measured, and the loop's share in
+    the servers' CPU time."""
 
     parts: dict[tuple[str, ...], dict[str, float]] = field(default_factory=dict)
-    answers: dict[Path, list[str]] = field(default_factory=dict)
+    loop_shares: dict[tuple[str, ...], float] = field(default_factory=dict)
 
     def run(self, turns: dict[str, Callable[[], T]]) -> dict[str, T]:
         """What each of `turns` gives; they are called one after the other, or at once while servers
@@ -99,17 +109,23 @@ class FloorSession(Session):
             self.parts[key] = child_figures(PART_LIMIT, *command)
         return self.parts[key]
 
-    def answered_from(self, path: Path, from_file: bool) -> list[str]:
-        """The options by which the bare server gives the HTTP answer in `path`; its body is moved
-        to a file of its own, once, with `from_file`."""
-        if path not in self.answers:
-            self.answers[path] = [f"--answer={path}", *(sent_from_file(path) if from_file else [])]
-        return self.answers[path]
+    def loop_share(self, command: Sequence[str], load: Callable[[], object]) -> float:
+        """Which share of the CPU time of pyasync's server with that command line is the loop's,
+        sampled once while load() is called again and again, which starts it."""
+        key = tuple(command)
+        if key not in self.loop_shares:
+            load()
+            with ThreadPoolExecutor(1) as pool:
+                sampling = pool.submit(code_share, self.servers[key].pid, SAMPLED, LOOP_FILES)
+                while not sampling.done():
+                    load()
+            self.loop_shares[key] = sampling.result()
+        return self.loop_shares[key]
 
     def end_row(self) -> None:
-        """Ends the servers and forgets the parts and answers, which belong to one row."""
+        """Ends the servers and forgets what was measured of them, which belongs to one row."""
         self.parts.clear()
-        self.answers.clear()
+        self.loop_shares.clear()
         super().end_row()
 
 
@@ -154,37 +170,21 @@ def carried(
     return carrying, {way: used for way, used in costs.items() if way == ALL_WORK}
 
 
-def sent_from_file(answer: Path) -> list[str]:
-    """Leaves only the head of an HTTP answer in `answer`: the option by which the bare server sends
-    the body from a file."""
-    head, end, body = answer.read_bytes().partition(b"\r\n\r\n")
-    answer.write_bytes(head + end)
-    file = answer.with_name("body")
-    file.write_bytes(body)
-    return [f"--file={file}"]
-
-
-def http_floor(framework: str, path: str, from_file: bool = False) -> Measure:
-    """The floor of an HTTP row: the application in memory; a C server that sends its answer. The
-    body comes from a file with `from_file`, and the application asks the executor to open it."""
+def application_floor(key: str, command: Sequence[str]) -> Measure:
+    """The floor of an application, whose server has that command line: what its row costs on
+    pyasync, without pyasync."""
 
     def run(session: FloorSession, peer: str | None) -> Measured:
-        answer = Path(session.folder.name) / "answer"
-        library = session.part(framework, "--path", path, "--answer", str(answer))
-        parts = {LIBRARY: only(library["cost"])}
-        if from_file:
-            parts[EXECUTOR] = only(session.part(EXECUTOR, "--path", path)["cost"])
-        sent = session.answered_from(answer, from_file)
-
-        def cost(work: float) -> float:
-            command = echo_server_command(BARE_SERVER, "protocol", None)
-            command += [f"--work={work * 1000}", f"--message={len(http_request(path))}", *sent]
-            return http_turn(session, command, path).cpu_us
-
-        carrying, stand_in = carried(session, cost, sum_of(parts))
-        return Measured({**parts, CARRYING: carrying}, stand_in)
+        load = partial(BENCH_ROWS[key].measure, session, OURS)
+        return Measured(loop_share=session.loop_share(command, load))
 
     return run
+
+
+def http_floor(key: str) -> Floor:
+    """The same of a row of wrk, which is called after its framework."""
+    command = http_server_command(key.partition("_")[0], OURS)
+    return Floor(key, WITHOUT_LOOP, application_floor(key, command))
 
 
 @dataclass(frozen=True)
@@ -221,9 +221,9 @@ def echoed_by_c(session: FloorSession, load: Echo, wire: int, library: float) ->
     return carrying, stand_in
 
 
-def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
+def echo_floor(load: Echo, *names: str, own: bool = True, bare_loop: str | None = None) -> Measure:
     """The floor of an echo row in which the parts `names` come on top of the plain echo, which is
-    pyasync's too with `own`."""
+    pyasync's too with `own`. The row's stand-in is the bare loop with the style that is given."""
 
     def run(session: FloorSession, peer: str | None) -> Measured:
         parts: Parts = {}
@@ -242,13 +242,16 @@ def echo_floor(load: Echo, *names: str, own: bool = True) -> Measure:
             turns[OURS] = partial(load.turn, session, OURS, wire)
         if names == ("TLS",):  # then the server in C need not spin: it does the work
             over_tls = replace(load, style="tls")
-            turns["TLS"] = partial(over_tls.turn, session, BARE_SERVER, load.size)
+            turns[WHOLE] = partial(over_tls.turn, session, BARE_SERVER, load.size)
+        if bare_loop is not None:
+            calling = replace(load, style=bare_loop)
+            turns[WHOLE] = partial(calling.turn, session, BARE_LOOP, load.size)
         made = session.run(turns)
         carrying, stand_in = made[CARRYING]
         if own:
             carrying[OURS] = made[OURS]
-        if "TLS" in made:
-            stand_in = only(made["TLS"])
+        if WHOLE in made:
+            stand_in = only(made[WHOLE])
         return Measured({**parts, CARRYING: carrying}, stand_in)
 
     return run
@@ -263,9 +266,9 @@ def handshake_floor(session: FloorSession, peer: str | None) -> Measured:
     turns: dict[str, Callable[[], float]] = {
         name: partial(load.turn, session, name, load.size) for name in (BARE_SERVER, OURS)
     }
-    turns["whole"] = partial(both.turn, session, BARE_SERVER, both.size)
+    turns[WHOLE] = partial(both.turn, session, BARE_SERVER, both.size)
     costs = session.run(turns)
-    stand_in = only(costs.pop("whole"))
+    stand_in = only(costs.pop(WHOLE))
     return Measured({**parts, CARRYING: costs}, stand_in)
 
 
@@ -298,22 +301,20 @@ def start_up_floor(session: FloorSession, peer: str | None) -> Measured:
     return Measured({"asyncio": only(start_up_row(False, session, "asyncio")["value"])})
 
 
-AIOHTTP = "aiohttp's protocol and the handler, driven in memory; a C server that sends that answer"
+WITHOUT_LOOP = (
+    "the row on pyasync without the share of its CPU time that samples find in pyasync's own code "
+    "and libuv: what a loop would leave that costs nothing and calls the same"
+)
 STREAM_TEXT = "the streams' coroutine sent into by hand, fed for nothing"
 TLS_TEXT = "OpenSSL's work for the message through Python's ssl module, over memory"
 TLS_IN_C = "the stand-in is a C server with OpenSSL on its sockets"
 PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichever costs less"
 BARE_TEXT = "a C server of bare system calls that echoes the same"
 PROTOCOL_TEXT = f"the row's protocol called with a message, writing for nothing; {BARE_TEXT}"
+BARE_LOOP_TEXT = "the stand-in is a C loop of bare system calls that calls the row's protocol"
 ACCEPT_TEXT = (
     "the row's protocol made, called when the connection is made and lost, closing for nothing; a "
     "C server of bare system calls that accepts and closes"
-)
-STATIC_TEXT = (
-    "aiohttp's protocol and the handler, driven in memory, opening and closing the file at once "
-    "and sending it for nothing; the executor's own code for as many calls, from a queue that one "
-    "thread empties in one go; a C server that sends that head and the file by sendfile(2), in "
-    "the same packets. Left out: waking threads for single calls, bringing results to the loop"
 )
 TASKS_TEXT = (
     "Python code on a loop and tasks that do nothing; tasks that nothing awaits, created and run "
@@ -337,9 +338,17 @@ FLOORS = {
         ),
         Floor("gather_hundred", f"gather()'s own {TASKS_TEXT}", task_floor("gather", GATHERED)),
         Floor("task_group", f"TaskGroup's own {TASKS_TEXT}", task_floor("task_group", GROUPED)),
-        Floor("tcp_1k", PROTOCOL_TEXT, echo_floor(SMALL, "protocol", own=False)),
+        Floor(
+            "tcp_1k",
+            f"{PROTOCOL_TEXT}; {BARE_LOOP_TEXT}",
+            echo_floor(SMALL, "protocol", own=False, bare_loop="protocol"),
+        ),
         Floor("tcp_100k", PROTOCOL_TEXT, echo_floor(LONG, "protocol", own=False)),
-        Floor("buffered_1k", PROTOCOL_TEXT, echo_floor(SMALL, "buffered", own=False)),
+        Floor(
+            "buffered_1k",
+            f"{PROTOCOL_TEXT}; {BARE_LOOP_TEXT}",
+            echo_floor(SMALL, "buffered", own=False, bare_loop="buffered"),
+        ),
         Floor("streams_1k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(SMALL, "streams")),
         Floor("streams_100k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(LONG, "streams")),
         Floor(
@@ -349,8 +358,8 @@ FLOORS = {
         ),
         Floor(
             "unix_1k",
-            PROTOCOL_TEXT,
-            echo_floor(Echo(1024, 50, unix=True), "protocol", own=False),
+            f"{PROTOCOL_TEXT}; {BARE_LOOP_TEXT}",
+            echo_floor(Echo(1024, 50, unix=True), "protocol", own=False, bare_loop="protocol"),
         ),
         Floor(
             "udp_1k",
@@ -364,20 +373,16 @@ FLOORS = {
             f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
             echo_floor(SMALL, "TLS", "streams"),
         ),
-        Floor(
-            "httptools",
-            "the parser and the protocol, driven in memory; a C server that sends that answer",
-            http_floor("httptools", "/"),
-        ),
-        Floor("aiohttp_small", AIOHTTP, http_floor("aiohttp", "/small")),
-        Floor("aiohttp_json", AIOHTTP, http_floor("aiohttp", "/")),
-        Floor("aiohttp_large", AIOHTTP, http_floor("aiohttp", "/large")),
-        Floor("aiohttp_static", STATIC_TEXT, http_floor("aiohttp", "/static", from_file=True)),
-        Floor("uvicorn", AIOHTTP.replace("aiohttp", "uvicorn"), http_floor("uvicorn", "/")),
+        http_floor("httptools"),
+        http_floor("aiohttp_small"),
+        http_floor("aiohttp_json"),
+        http_floor("aiohttp_large"),
+        http_floor("aiohttp_static"),
+        http_floor("uvicorn"),
         Floor(
             "websocket_1k",
-            f"the library's connection and the handler, driven in memory; {PLAIN_TEXT}",
-            echo_floor(SMALL, "websocket"),
+            WITHOUT_LOOP,
+            application_floor("websocket_1k", echo_server_command(OURS, "websocket", None)),
         ),
         Floor("accept", ACCEPT_TEXT, echo_floor(Echo(1024, 50, "accept"), "accept", own=False)),
         Floor(
@@ -435,7 +440,10 @@ def measure_round(session: FloorSession, key: str, peer: str | None) -> Turn:
     made = session.run(turns)
     floor = made.pop("floor")
     loops = {name: figures["value"] for name, figures in made.items()}
-    return Turn(parts=floor.parts, loops=loops, stand_in=floor.stand_in)
+    parts = floor.parts
+    if floor.loop_share is not None:
+        parts = {THE_REST: only(loops[OURS] * (1 - floor.loop_share))}
+    return Turn(parts=parts, loops=loops, stand_in=floor.stand_in)
 
 
 def measure_set(
@@ -473,6 +481,7 @@ def main() -> int:
     options = parser.parse_args()
     check_wrk()
     build_c_programs()
+    build_bare_loop()
     bench = bench_results()
     peers = {key: cheapest_peer(bench, key) for key in options.rows}
     complete = len(options.rows) == len(FLOORS)

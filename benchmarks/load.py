@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks.certificate import certificate_folder
 from benchmarks.echo_server import STYLES
 from benchmarks.processes import (
+    BARE_LOOP,
     BARE_SERVER,
     C_PROGRAMS,
     C_SERVER,
@@ -30,7 +31,8 @@ HELD_STYLES = [style for style in ECHO_STYLES if style not in ("udp", "websocket
 
 
 def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
-    """The command line of an echo server: C_SERVER's, BARE_SERVER's, or that of a loop's name.
+    """The command line of an echo server: C_SERVER's, BARE_SERVER's, BARE_LOOP's, or that of a
+    loop's name.
 
     `style` is one of echo_server.STYLES; with `path` it listens on a unix socket there.
     """
@@ -43,6 +45,8 @@ def echo_server_command(name: str, style: str, path: str | None) -> list[str]:
         flags = {"udp": ["--udp"], "accept": ["--accept"]}.get(style, [])
         return [str(C_PROGRAMS / "bare_server"), *flags, *([f"--unix={path}"] if path else [])]
     options = ["--unix", path] if path else []
+    if name == BARE_LOOP:
+        return python_module("benchmarks.bare_loop", "--style", style, *options)
     if style.startswith("tls"):
         options += ["--certificate", certificate_folder().name]
     return python_module("benchmarks.echo_server", "--loop", name, "--style", style, *options)

@@ -32,6 +32,7 @@ C_SOURCES = Path(__file__).parent / "c"
 C_PROGRAMS = C_SOURCES.parents[1] / "build" / "benchmarks" / libc_name()
 C_SERVER = "C libuv"  # its name among the loops
 BARE_SERVER = "bare C"  # the same for the one without any library, which the floors are made of
+BARE_LOOP = "bare loop"  # the least loop that calls Python protocols, for the floors too
 START_TIMEOUT = 20.0  # s
 
 

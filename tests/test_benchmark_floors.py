@@ -5,21 +5,22 @@ not do what it measures; the bare C server."""
 import argparse
 import asyncio
 import math
-import socket
+import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from benchmarks import floor_cold, floor_tasks
+from benchmarks.bare_loop import build_bare_loop
 from benchmarks.certificate import certificate_folder
-from benchmarks.floor_applications import executor, http
 from benchmarks.floor_echoes import accept, buffered, datagrams, expect, protocol, sock, streams
 from benchmarks.floor_parts import PLAIN_PARTS
 from benchmarks.floor_results import (
@@ -32,10 +33,20 @@ from benchmarks.floor_results import (
 )
 from benchmarks.floor_timing import best_of, median_of
 from benchmarks.floor_tls import handshake, tls
-from benchmarks.floors import EFFORT, FloorSession, cheapest_peer, sent_from_file
-from benchmarks.http_server import ANSWER, LARGE
-from benchmarks.processes import Failed
+from benchmarks.floors import (
+    EFFORT,
+    FLOORS,
+    Floor,
+    FloorSession,
+    Measured,
+    cheapest_peer,
+    measure_round,
+)
+from benchmarks.load import echo_server_command
+from benchmarks.processes import BARE_LOOP, Failed
 from benchmarks.results import Document, RowResult
+from benchmarks.rows import APPLICATIONS, BENCH_ROWS, CPU, BenchRow
+from benchmarks.samples import code_share, shares_of
 
 ABOUT = {
     "cpu": "a processor",
@@ -89,7 +100,7 @@ def test_the_way_that_is_the_best_over_the_rounds_counts_in_each():
     [
         (12.0, 15.0, "1.50 (1.50-1.50)", "yes"),
         (12.0, 12.7, "1.27 (1.27-1.27)", "yes"),
-        (12.0, 11.5, "1.15 (1.15-1.15)", "not for C stand-in"),
+        (12.0, 11.5, "1.15 (1.15-1.15)", "not for stand-in"),
         (12.0, 11.4, "1.14 (1.14-1.14)", "no"),
         (9.9, 15.0, "1.50 (1.50-1.50)", "not a floor"),
         (12.0, None, "-", "-"),
@@ -243,7 +254,6 @@ class Early(Future[int]):
             "before the call",
             marks=pytest.mark.skipif(sys.platform != "linux", reason="it waits by epoll"),
         ),
-        (floor_cold.measure_queue, "in their order"),
     ],
 )
 def test_calls_that_an_executor_does_not_make_fail(
@@ -255,25 +265,68 @@ def test_calls_that_an_executor_does_not_make_fail(
         measure()
 
 
-@pytest.mark.parametrize(
-    ("part", "path", "body"),
-    [("httptools", "/", ANSWER), ("aiohttp", "/", ANSWER), ("aiohttp", "/static", LARGE)],
-)
-def test_an_application_answers_in_memory(part: str, path: str, body: bytes):
-    pytest.importorskip(part, reason="it is measured with the library")
-    # At least one request is measured, however little time there is.
-    cost, answer = asyncio.run(http(options(part=part, path=path, seconds=0.0)))
-    assert 0 < cost < 10_000
-    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
-    assert answer.endswith(b"\r\n\r\n" + body)
+def test_an_application_costs_what_the_loop_leaves(monkeypatch: pytest.MonkeyPatch):
+    row = BenchRow("uvicorn", "uvicorn", APPLICATIONS, CPU, lambda session, loop: {"value": 20.0})
+    monkeypatch.setitem(BENCH_ROWS, KEY, row)
+    floor = Floor(KEY, "without", lambda session, peer: Measured(loop_share=0.25))
+    monkeypatch.setitem(FLOORS, KEY, floor)
+    session = FloorSession(EFFORT)
+    turn = measure_round(session, KEY, "uvloop")
+    session.close()
+    assert turn["parts"] == {"all but the loop": {"": 15.0}}
+    assert turn["loops"] == {"pyasync": 20.0, "uvloop": 20.0}
 
 
-def test_what_goes_to_the_executor_is_counted_by_the_request():
-    pytest.importorskip("aiohttp", reason="it is measured with the library")
-    cost, _ = asyncio.run(executor(options(path="/static")))
-    assert 0 < cost < 10_000
-    with pytest.raises(Failed, match="nothing to the executor for /small"):
-        asyncio.run(executor(options(path="/small")))
+def test_the_loop_is_sampled_once_under_load(monkeypatch: pytest.MonkeyPatch):
+    calls, enough = [], threading.Event()
+    session = FloorSession(EFFORT)
+
+    def load() -> None:
+        session.servers[("server",)] = SimpleNamespace(pid=42, stop=int)  # type: ignore[assignment]
+        calls.append(None)
+        if len(calls) == 3:
+            enough.set()
+
+    def sample(pid: int, seconds: float, files: Sequence[str]) -> float:
+        assert pid == 42
+        assert calls  # the server is there
+        assert enough.wait(10)
+        return 0.125
+
+    monkeypatch.setattr("benchmarks.floors.code_share", sample)
+    assert session.loop_share(["server"], load) == 0.125
+    made = len(calls)
+    assert session.loop_share(["server"], load) == 0.125
+    assert len(calls) == made
+    session.close()
+    assert session.loop_shares == {}
+
+
+def test_shares_are_read_from_the_report():
+    report = (
+        "    62.79%  python3.14   \n     4.15%  _core.cpython-314.so\n     0.01%  libuv.so.1\n\n"
+    )
+    assert shares_of(report) == pytest.approx(
+        {"python3.14": 0.6279, "_core.cpython-314.so": 0.0415, "libuv.so.1": 0.0001}
+    )
+
+
+@pytest.mark.skipif(shutil.which("perf") is None, reason="it is measured with perf (linux-perf)")
+def test_a_busy_process_is_sampled():
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            assert code_share(busy.pid, 0.3, ["python", "libpython"]) > 0.8
+            assert code_share(busy.pid, 0.3, ["_core.", "libuv."]) == 0
+            with pytest.raises(Failed, match="perf ended with status"):
+                code_share(0x7FFFFFFF, 0.1, ["python"])  # no such process
+        finally:
+            busy.terminate()
+
+
+def test_without_perf_nothing_is_sampled(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(Failed, match="linux-perf"):
+        code_share(1, 0.1, ["python"])
 
 
 def test_an_echo_that_is_not_what_was_sent_fails():
@@ -317,6 +370,16 @@ def test_the_bare_server_carries_every_byte(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
 @pytest.mark.parametrize(
+    ("style", "kind"), [("protocol", "tcp"), ("buffered", "tcp"), ("protocol", "unix")]
+)
+def test_the_bare_loop_calls_protocols(programs: Path, tmp_path: Path, style: str, kind: str):
+    build_bare_loop()
+    path = str(tmp_path / "echo") if kind == "unix" else None
+    check_load(programs, echo_server_command(BARE_LOOP, style, path), kind, ["--size=1024"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
+@pytest.mark.parametrize(
     ("options", "load_options"),
     [
         (["--accept"], ["--size=1", "--accept"]),
@@ -329,25 +392,6 @@ def test_the_tls_server_shakes_hands_or_echoes(
 ):
     command = [programs / "tls_server", *options, certificate_folder().name]
     check_load(programs, command, "tcp", ["--tls", *load_options])
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
-@pytest.mark.parametrize("size", [65536, 20_000_000])  # taken at once, or a part at a time
-def test_the_bare_server_answers_from_a_file(programs: Path, tmp_path: Path, size: int):
-    head, body = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size, b"0123456789abcdef"
-    body *= size // len(body)
-    path = tmp_path / "answer"
-    path.write_bytes(head + body)
-    sent = sent_from_file(path)
-    assert path.read_bytes() == head
-    with (
-        started([programs / "bare_server", f"--answer={path}", *sent]) as port,
-        socket.create_connection(("127.0.0.1", int(port)), timeout=20) as client,
-        client.makefile("rb") as stream,
-    ):
-        for _ in range(3):
-            client.sendall(b"GET / HTTP/1.1\r\n\r\n")
-            assert stream.read(len(head + body)) == head + body
 
 
 @contextmanager

@@ -5,29 +5,24 @@
  * waiting. Datagrams are received and sent as many at a time as there are.
  *
  *   bare_server [--unix=PATH | --udp | --accept] [--buffer=BYTES]
- *               [--work=NANOSECONDS --message=BYTES] [--answer=FILE [--file=FILE]]
+ *               [--work=NANOSECONDS --message=BYTES]
  * echoes over TCP at a free port of 127.0.0.1, over a unix stream socket, or over UDP, or closes
  * each TCP connection that it accepts. At most --buffer bytes are read at a time (256 KiB).
  * With --work it stands in for a server that does some work: it keeps the processor busy for so
- * long per --message bytes that it reads, or per connection that it accepts only to close it. It
- * answers whatever it reads with --answer, if given, and with --file after it, by sendfile(2).
+ * long per --message bytes that it reads, or per connection that it accepts only to close it.
  * Prints one line once it listens: the port or the path. Ends on SIGTERM.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -40,16 +35,11 @@ typedef struct {
     int fd;
     char *unsent; /* owned; what the kernel did not take, or NULL */
     size_t begin, end;
-    off_t file_at; /* where the file is sent from next; its end when nothing is left of it */
-    bool blocked;  /* the kernel took no more; it says when there is room again */
+    bool blocked; /* the kernel took no more; it says when there is room again */
 } Connection;
 
 static char buffer[BUFFER_LIMIT];
 static size_t buffer_size = 256 * 1024;
-static char *answer; /* sent in place of what was read */
-static size_t answer_size;
-static int file_fd = -1; /* sent after the answer, if there is one */
-static off_t file_size;
 static double work_ns, message_size = 1;
 static bool closes, tcp = true;
 
@@ -126,51 +116,37 @@ progress(ssize_t sent, size_t size)
     return sent >= 0 && (size_t)sent == size ? ALL_SENT : BLOCKED;
 }
 
-static Progress
-send_file(Connection *connection)
-{
-    if (connection->file_at == file_size) {
-        return ALL_SENT;
-    }
-    size_t left = (size_t)(file_size - connection->file_at);
-    return progress(sendfile(connection->fd, file_fd, &connection->file_at, left), left);
-}
-
-/* Sends what was kept, then what is left of the file. */
+/* Sends what was kept. */
 static Progress
 send_rest(Connection *connection)
 {
-    if (connection->unsent != NULL) {
-        size_t left = connection->end - connection->begin;
-        const char *data = connection->unsent + connection->begin;
-        ssize_t sent = send(connection->fd, data, left, MSG_NOSIGNAL);
-        Progress made = progress(sent, left);
-        if (made != ALL_SENT) {
-            connection->begin += sent < 0 ? 0 : (size_t)sent;
-            return made;
-        }
+    size_t left = connection->end - connection->begin;
+    const char *data = connection->unsent + connection->begin;
+    ssize_t sent = send(connection->fd, data, left, MSG_NOSIGNAL);
+    Progress made = progress(sent, left);
+    if (made == ALL_SENT) {
         free(connection->unsent);
         connection->unsent = NULL;
     }
-    return send_file(connection);
+    else {
+        connection->begin += sent < 0 ? 0 : (size_t)sent;
+    }
+    return made;
 }
 
-/* Sends `size` bytes, then the file if there is one: in the same packets, which costs the least. */
 static Progress
-send_answer(Connection *connection, const char *data, size_t size)
+send_back(Connection *connection, const char *data, size_t size)
 {
-    connection->file_at = 0;
-    int flags = MSG_NOSIGNAL | (file_size > 0 ? MSG_MORE : 0);
-    ssize_t sent = send(connection->fd, data, size, flags);
+    ssize_t sent = send(connection->fd, data, size, MSG_NOSIGNAL);
     Progress made = progress(sent, size);
     if (made == BLOCKED) {
         size_t done = sent < 0 ? 0 : (size_t)sent;
         keep_rest(connection, data + done, size - done);
     }
-    return made == ALL_SENT ? send_file(connection) : made;
+    return made;
 }
 
-/* Reads and answers, or goes on with the answer. It is read from again once all of it has gone. */
+/* Reads and sends it back, or goes on with that. It is read from again once all of it has gone. */
 static void
 serve(int epoll_fd, Connection *connection)
 {
@@ -187,8 +163,7 @@ serve(int epoll_fd, Connection *connection)
             return;
         }
         work((size_t)count);
-        const char *data = answer != NULL ? answer : buffer;
-        made = send_answer(connection, data, answer != NULL ? answer_size : (size_t)count);
+        made = send_back(connection, buffer, (size_t)count);
     }
     if (made == BROKEN) {
         close_connection(connection);
@@ -286,33 +261,6 @@ listen_unix(const char *path)
 }
 
 static void
-load_answer(const char *path)
-{
-    struct stat status;
-    FILE *file = fopen(path, "rb");
-    if (file == NULL || fstat(fileno(file), &status) < 0) {
-        die(path);
-    }
-    answer_size = (size_t)status.st_size;
-    answer = malloc(answer_size);
-    if (answer == NULL || fread(answer, 1, answer_size, file) != answer_size) {
-        die(path);
-    }
-    fclose(file);
-}
-
-static void
-open_file(const char *path)
-{
-    struct stat status;
-    file_fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (file_fd < 0 || fstat(file_fd, &status) < 0) {
-        die(path);
-    }
-    file_size = status.st_size;
-}
-
-static void
 run(int listener, bool udp)
 {
     struct epoll_event events[EVENTS];
@@ -345,8 +293,6 @@ main(int argc, char **argv)
         {"buffer", required_argument, NULL, 'b'},
         {"work", required_argument, NULL, 'w'},
         {"message", required_argument, NULL, 'm'},
-        {"answer", required_argument, NULL, 'a'},
-        {"file", required_argument, NULL, 'f'},
         {NULL, 0, NULL, 0},
     };
     const char *path = NULL;
@@ -372,25 +318,16 @@ main(int argc, char **argv)
         case 'm':
             message_size = atof(optarg);
             break;
-        case 'a':
-            load_answer(optarg);
-            break;
-        case 'f':
-            open_file(optarg);
-            break;
         default:
             valid = false;
         }
     }
     valid = valid && optind == argc && buffer_size > 0 && buffer_size <= BUFFER_LIMIT;
-    valid = valid && message_size > 0 && (file_fd < 0 || answer != NULL);
-    if (!valid) {
+    if (!valid || message_size <= 0) {
         fprintf(stderr, "usage: bare_server [--unix=PATH | --udp | --accept] [--buffer=BYTES] "
-                        "[--work=NANOSECONDS --message=BYTES] "
-                        "[--answer=FILE [--file=FILE]]\n");
+                        "[--work=NANOSECONDS --message=BYTES]\n");
         return 2;
     }
-    signal(SIGPIPE, SIG_IGN); /* sendfile(2) cannot be asked not to send it */
     tcp = path == NULL;
     int listener = path != NULL ? listen_unix(path) : listen_ip(udp);
     fflush(stdout);
