@@ -5,8 +5,8 @@
 In each round a row is measured on every loop, and ratios are taken within the round. Servers share
 one core, and their load the other: what slows the machine down for a moment, by half at times,
 slows all of them. Those of all loops run at once, or, if they are large, pyasync's and one other at
-a time. How many messages a server answers per second is measured before, while it has the core for
-itself. Other rows are measured on one loop after the other (in every second round from the last
+a time. How many messages a server answers per second is measured after that, while it has the core
+for itself. Other rows are measured on one loop after the other (in every second round from the last
 loop to the first), so those that are compared lie seconds apart. A few rounds of a row follow each
 other on the same processes, then as many of the next row, and after the last row the first has more
 in fresh processes, until the number of rounds or the time is used up; the first few are always
@@ -41,6 +41,7 @@ from benchmarks.report import table
 from benchmarks.results import (
     BESIDE,
     OURS,
+    RATE_ALONE,
     Document,
     Results,
     RowResult,
@@ -52,7 +53,6 @@ from benchmarks.rows import BENCH_ROWS, GROUPS, PAIRS, BenchRow
 from benchmarks.turns import FULL, QUICK, Figures, Session
 from benchmarks.wrk import check_wrk
 
-OF_ONE_ALONE = {"rate", "p99_us", "busy", "load_busy"}  # figures that say nothing of a shared core
 WIDTH = 190  # of the tables, which rather wrap than lose a figure
 console = Console(width=WIDTH, highlight=False)
 
@@ -93,10 +93,9 @@ def measure_pairs(
 def measure_together(
     session: Session, row: BenchRow, names: Sequence[str], result: RowResult
 ) -> dict[str, Figures]:
-    """A turn of each of `names` on a shared core, after each has started and served alone; how much
-    it answered then stands in place of what it did on a share."""
+    """A turn of each of `names` on a shared core, after each has started and served alone."""
     if not session.servers:
-        session.alone = measure_names(session, row, names, 1, result)
+        measure_names(session, row, names, 1, result)
     names = [name for name in names if name not in result.failed]
     pairs = row.together == PAIRS and OURS in names and len(names) > 1
     effort = session.effort
@@ -106,9 +105,19 @@ def measure_together(
     else:
         figures = measure_names(session, row, names, max(1, len(names)), result)
     session.shared = None
-    for name, found in figures.items():
-        found |= {key: session.alone[name][key] for key in OF_ONE_ALONE & found.keys()}
     return figures
+
+
+def measure_alone(
+    session: Session, row: BenchRow, names: Sequence[str], rounds: int, result: RowResult
+) -> None:
+    """How much each server answers with a core for itself, once it has served for a while: into the
+    last `rounds` rounds, in which it shared one."""
+    names = [name for name in (*row.servers, *names) if name not in result.failed]
+    for name, alone in measure_names(session, row, names, 1, result).items():
+        for turn in result.rounds[-rounds:]:
+            if name in turn:
+                turn[name][RATE_ALONE] = alone["rate"]
 
 
 def measure_row(session: Session, row: BenchRow, names: Sequence[str], result: RowResult) -> None:
@@ -141,6 +150,8 @@ def measure_rounds(
             with console.status(f"round {first + 1}, {spent:.0f} s: {row.title}"):
                 for _ in numbers:
                     measure_row(session, row, loops, results[row.key])
+                if row.together:
+                    measure_alone(session, row, loops, len(numbers), results[row.key])
             session.end_row()
         session.end_rows()
         yield f"round {numbers[-1]} ended after {time.monotonic() - started:.0f} s"

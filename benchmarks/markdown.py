@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmarks.results import (
     OURS,
+    RATE_ALONE,
     Document,
     RowResult,
     describe,
@@ -16,7 +17,7 @@ from benchmarks.results import (
     ratio_to,
     verdict,
 )
-from benchmarks.rows import BENCH_ROWS, BEST, CPU, GROUPS, MEAN_TARGETS, BenchRow
+from benchmarks.rows import BENCH_ROWS, BEST, GROUPS, MEAN_TARGETS, BenchRow
 
 
 def replace_part(text: str, name: str, content: str) -> str:
@@ -62,15 +63,16 @@ def figure_text(row: BenchRow, result: RowResult, loop: str) -> str:
     value = result.spread(loop)
     if value is None:
         return "-"
-    rate = result.spread(loop, "rate")
+    rate = result.spread(loop, RATE_ALONE)
     if rate is None:
         return number(value.median)
     return f"{number(value.median)} ({thousands(rate.median)})"
 
 
-def unit_text(row: BenchRow) -> str:
+def unit_text(row: BenchRow, result: RowResult) -> str:
     """The unit of a row's cells, and what stands in brackets."""
-    return row.unit + (" (/s)" if row.unit == CPU else "")
+    rates = any(RATE_ALONE in figures for turn in result.rounds for figures in turn.values())
+    return row.unit + (" (/s)" if rates else "")
 
 
 def group_columns(document: Document, group: str) -> list[str]:
@@ -85,7 +87,7 @@ def row_cells(document: Document, row: BenchRow, names: Sequence[str]) -> list[s
     found = verdict(row, result, document.loops)
     return [
         row.title,
-        unit_text(row),
+        unit_text(row, result),
         *(figure_text(row, result, name) for name in names),
         found.ratio.as_ratio() if found else "-",
         found.reference if found else "-",

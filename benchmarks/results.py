@@ -24,6 +24,7 @@ from benchmarks.rows import BENCH_ROWS, BEST, BenchRow
 from benchmarks.turns import Figures
 
 OURS = "pyasync"
+RATE_ALONE = "rate_alone"  # messages per second of a server that has a core for itself
 BESIDE = "beside"  # among another loop's figures: pyasync's value while it ran beside that one
 FOLDER = Path(__file__).parent / "results"
 INNERMOST = re.compile(r"\{[^{}\[\]]*\}")  # objects that hold no others

@@ -60,7 +60,6 @@ class Session:
     servers: dict[tuple[str, ...], Server] = field(default_factory=dict)
     acceptor: Server | None = None
     shared: float | None = None  # seconds of a turn, while several servers share the core
-    alone: dict[str, Figures] = field(default_factory=dict)  # of a row's servers before they did
     folder: tempfile.TemporaryDirectory[str] = field(default_factory=tempfile.TemporaryDirectory)
 
     def server(
@@ -107,7 +106,6 @@ class Session:
         for server in self.servers.values():
             server.stop()
         self.servers.clear()
-        self.alone.clear()
         for path in Path(self.folder.name).iterdir():
             path.unlink()  # sockets, and what else servers were given
 

@@ -111,6 +111,16 @@ def test_the_geometric_mean_takes_the_best_peer_of_each_row():
     assert geometric_mean(results, LOOPS, GROUPS[0], "uvloop") == (pytest.approx(8), 2)
 
 
+def test_a_rate_stands_beside_the_cpu_time_where_it_was_measured():
+    turn = {loop: {"value": 10.0, "rate": 9.0, "rate_alone": 38_900.0} for loop in LOOPS}
+    row = BENCH_ROWS["tcp_100k"]
+    document = Document(True, {"loops": dict.fromkeys(LOOPS, "")}, {}, {row.key: RowResult([turn])})
+    assert row_cells(document, row, LOOPS)[1:3] == ["us CPU (/s)", "10.0 (38.9k)"]
+    for figures in turn.values():
+        del figures["rate_alone"]
+    assert row_cells(document, row, LOOPS)[1:3] == ["us CPU", "10.0"]
+
+
 def test_losing_rows_are_named():
     results = {COST.key: rounds(asyncio=[100], pyasync=[200], uvloop=[400])}
     document = Document(True, {"loops": dict.fromkeys(LOOPS, "")}, {}, results)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import measure_row
+from benchmarks.__main__ import measure_alone, measure_row
 from benchmarks.processes import Failed
 from benchmarks.results import RowResult
 from benchmarks.rows import ALL, CPU, NETWORK, PAIRS, BenchRow
@@ -21,7 +21,6 @@ class FakeSession:
         self.effort = FULL
         self.servers: dict[tuple[str, ...], object] = {}
         self.shared: float | None = None
-        self.alone: dict[str, Any] = {}
 
 
 def row(measure: Any, together: str | None) -> BenchRow:
@@ -47,13 +46,33 @@ def test_small_servers_run_all_at_once():
             all_there.wait()  # breaks unless the others are under way
         session.servers[(loop,)] = object()
         turns.append(loop)
-        return {"value": float(len(loop)), "rate": 1000.0 if alone else 300.0}
+        return {"value": 100.0 if alone else float(len(loop))}
 
     result = measured(row(measure, ALL), rounds=2)
-    shown = {loop: {"value": float(len(loop)), "rate": 1000.0} for loop in LOOPS}
-    assert result.rounds == [shown] * 2
-    assert turns[: len(LOOPS)] == LOOPS  # they start one by one: of that only the rate is kept
+    assert result.rounds == [{loop: {"value": float(len(loop))} for loop in LOOPS}] * 2
+    assert turns[: len(LOOPS)] == LOOPS  # they start one by one, which does not count
     assert len(turns) == 3 * len(LOOPS)
+
+
+def test_how_much_a_server_answers_alone_stands_beside_its_last_rounds():
+    at_work = threading.Lock()
+
+    def measure(session: FakeSession, loop: str) -> dict[str, float]:
+        assert session.shared is None
+        assert at_work.acquire(blocking=False)
+        at_work.release()
+        if loop == "uvloop":
+            raise Failed("lost: 1")
+        return {"value": 1.0, "rate": 1000.0}
+
+    session: Any = FakeSession()
+    result = RowResult([{loop: {"value": 2.0} for loop in LOOPS} for _ in range(3)])
+    measure_alone(session, row(measure, ALL), LOOPS, 2, result)
+    beside = {"value": 2.0, "rate_alone": 1000.0}
+    expected = {"asyncio": beside, "pyasync": beside, "uvloop": {"value": 2.0}}
+    assert result.rounds[0] == {loop: {"value": 2.0} for loop in LOOPS}
+    assert result.rounds[1:] == [expected] * 2
+    assert result.failed == {"uvloop": "lost: 1"}
 
 
 def test_large_servers_run_beside_pyasync():
@@ -65,19 +84,19 @@ def test_large_servers_run_beside_pyasync():
         alone = (loop,) not in session.servers
         session.servers[(loop,)] = object()
         if alone:
-            return {"value": 1.0, "rate": 1000.0}
+            return {"value": 1.0}
         assert session.shared == FULL.pair_seconds
         both_there.wait()
         turns.append(loop)
-        return {"value": next(values) if loop == "pyasync" else 20.0, "rate": 300.0}
+        return {"value": next(values) if loop == "pyasync" else 20.0}
 
     result = measured(row(measure, PAIRS))
     assert sorted(turns) == ["asyncio", "pyasync", "pyasync", "uvloop"]
     assert result.rounds == [
         {
-            "asyncio": {"value": 20.0, "beside": 10.0, "rate": 1000.0},
-            "uvloop": {"value": 20.0, "beside": 14.0, "rate": 1000.0},
-            "pyasync": {"value": 12.0, "rate": 1000.0},
+            "asyncio": {"value": 20.0, "beside": 10.0},
+            "uvloop": {"value": 20.0, "beside": 14.0},
+            "pyasync": {"value": 12.0},
         }
     ]
 

@@ -177,11 +177,10 @@ serve_message(const Server *server, Transport *transport)
         }
         return 0;
     }
-    PyObject *result =
-        server->buffered
-            ? call_steal(transport->protocol, buffer_updated, PyLong_FromSsize_t(count))
-            : call_steal(transport->protocol, data_received,
-                         PyBytes_FromStringAndSize(space, count));
+    PyObject *result = server->buffered ? call_steal(transport->protocol, buffer_updated,
+                                                     PyLong_FromSsize_t(count))
+                                        : call_steal(transport->protocol, data_received,
+                                                     PyBytes_FromStringAndSize(space, count));
     Py_XDECREF(result);
     return result == NULL ? -1 : 0;
 }
