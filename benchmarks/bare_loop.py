@@ -23,6 +23,7 @@ PROTOCOLS = {"protocol": EchoProtocol, "buffered": EchoBufferedProtocol}
 
 def build_bare_loop() -> None:
     """Builds the extension module for this interpreter if it is missing or out of date."""
+    C_PROGRAMS.mkdir(parents=True, exist_ok=True)
     include = sysconfig.get_paths()["include"]
     make = ["make", "-s", "-C", str(C_SOURCES), f"OUT={C_PROGRAMS}", f"PYTHON_INCLUDE={include}"]
     subprocess.run([*make, str(MODULE)], check=True)
