@@ -125,7 +125,7 @@ async def test_others_can_answer_quickly_again_after_slow_ones(loop):
             super().data_received(data)
 
     protocols, peers = await connect_many(6, Changing)
-    for delay in (0.002, 0.002, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.002, 0.002):  # noqa: B007
+    for delay in (0.002, 0.002, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0.002, 0.002):  # noqa: B007 (Changing reads it)
         for peer in peers:
             peer.send(b"x")
         for peer in peers:

@@ -4,7 +4,7 @@
  * when it stops. What a method of the protocol wrote while its socket was read does not wait for
  * that: it leaves when the method returns if nothing else is ready, and otherwise with what the next
  * few protocols answer. Calls that send follow each other then, so that the receiver stays awake and
- * the processor stays in the same code, which costs less (a TCP echo 2-3%, a larger method more).
+ * the processor stays in the same code, which costs less (a TCP echo 2-3%).
  * A method that takes long does not keep answers waiting: after a group that took too long they
  * leave one by one for a while. */
 #include "net/transport.h"

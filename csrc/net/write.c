@@ -166,15 +166,16 @@ write_failed(PaTransport *t)
     }
     PyObject *exc = PyErr_GetRaisedException();
     PyObject *context = Py_NewRef(t->read_context);
-    int result = PyContext_Enter(context);
-    if (result == 0) {
-        result = pa_transport_fatal_error(t, exc, message);
-        PyObject *raised = PyErr_GetRaisedException();
-        if (PyContext_Exit(context) < 0) {
-            pa_write_unraisable((PyObject *)t);
-        }
-        PyErr_SetRaisedException(raised);
+    bool entered = PyContext_Enter(context) == 0;
+    if (!entered) {
+        PyErr_Clear(); /* whoever runs the loop is in it already */
     }
+    int result = pa_transport_fatal_error(t, exc, message);
+    PyObject *raised = PyErr_GetRaisedException();
+    if (entered && PyContext_Exit(context) < 0) {
+        pa_write_unraisable((PyObject *)t);
+    }
+    PyErr_SetRaisedException(raised);
     Py_DECREF(context);
     Py_DECREF(exc);
     return result;
