@@ -28,36 +28,56 @@ after(int slot)
     return slot + 1 < PA_SPARE_SLOTS ? slot + 1 : 0;
 }
 
+/* New reference, with no text yet. */
 static PyObject *
-refill(PyObject *bytes, const char *data, Py_ssize_t size)
+use_again(PyObject *bytes, Py_ssize_t size)
 {
     Py_hash_t unknown = -1;
     memcpy((char *)bytes + HASH_OFFSET, &unknown, sizeof(unknown));
     Py_SET_SIZE((PyVarObject *)bytes, size);
-    char *text = PyBytes_AS_STRING(bytes);
-    memcpy(text, data, (size_t)size);
-    text[size] = '\0';
+    PyBytes_AS_STRING(bytes)[size] = '\0';
     return Py_NewRef(bytes);
 }
 
 PyObject *
-pa_spare_bytes_fill(PaSpareBytes *spare, const char *data, Py_ssize_t size)
+pa_spare_bytes_new(PaSpareBytes *spare, Py_ssize_t size)
 {
     if (!PA_FREELIST_ON || !LAYOUT_KNOWN || size < SMALLEST || size > LARGEST) {
-        return PyBytes_FromStringAndSize(data, size);
+        return PyBytes_FromStringAndSize(NULL, size);
     }
     /* The last is still in the cache if nobody holds it; those behind it were let go first. */
     for (int tries = 0, slot = spare->last; tries < TRIES; tries++, slot = after(slot)) {
         if (fits(spare, slot, size)) {
             spare->last = slot;
-            return refill(spare->bytes[slot], data, size);
+            return use_again(spare->bytes[slot], size);
         }
     }
-    PyObject *bytes = PyBytes_FromStringAndSize(data, size);
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
     if (bytes != NULL) {
         int slot = spare->last = after(spare->last);
         Py_XSETREF(spare->bytes[slot], Py_NewRef(bytes));
         spare->room[slot] = size;
+    }
+    return bytes;
+}
+
+int
+pa_spare_bytes_cut(PyObject **bytes, Py_ssize_t size)
+{
+    if (Py_REFCNT(*bytes) == 1) { /* not kept here */
+        return _PyBytes_Resize(bytes, size);
+    }
+    Py_SET_SIZE((PyVarObject *)*bytes, size);
+    PyBytes_AS_STRING(*bytes)[size] = '\0';
+    return 0;
+}
+
+PyObject *
+pa_spare_bytes_fill(PaSpareBytes *spare, const char *data, Py_ssize_t size)
+{
+    PyObject *bytes = pa_spare_bytes_new(spare, size);
+    if (bytes != NULL && size > 0) {
+        memcpy(PyBytes_AS_STRING(bytes), data, (size_t)size);
     }
     return bytes;
 }

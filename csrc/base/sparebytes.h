@@ -22,6 +22,11 @@ typedef struct {
 /* PyBytes_FromStringAndSize(data, size), from the spare ones if one fits. New reference. */
 PyObject *pa_spare_bytes_fill(PaSpareBytes *spare, const char *data, Py_ssize_t size);
 
+/* The same without its text, which the caller writes before anybody else sees it, and then cuts. */
+PyObject *pa_spare_bytes_new(PaSpareBytes *spare, Py_ssize_t size);
+/* Makes such a one shorter. -1 with MemoryError, and *bytes NULL. */
+int pa_spare_bytes_cut(PyObject **bytes, Py_ssize_t size);
+
 /* Drops them. */
 void pa_spare_bytes_clear(PaSpareBytes *spare);
 

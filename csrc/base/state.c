@@ -181,6 +181,9 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
     if (err == 0) {
         Py_VISIT(st->overlay_reason);
         Py_VISIT(st->chain_set_state);
+        if (st->spare_window != NULL) {
+            Py_VISIT(Py_TYPE(st->spare_window)); /* it has no traversal of its own */
+        }
     }
     return err;
 }
@@ -231,6 +234,7 @@ pa_state_clear(PaState *st)
     clear_block(&st->asyncio, sizeof(st->asyncio));
     clear_block(&st->ssl, sizeof(st->ssl));
     Py_CLEAR(st->feed.type);
+    Py_CLEAR(st->spare_window);
     Py_CLEAR(st->overlay_reason);
     Py_CLEAR(st->chain_set_state);
 }

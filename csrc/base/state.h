@@ -110,6 +110,7 @@ typedef struct PaState {
     PyTypeObject *listener_type;
     PyTypeObject *connecting_type;
     PyTypeObject *tls_transport_type;
+    PyTypeObject *window_type; // tls/window.c
     PyTypeObject *socket_operation_type;
     PyTypeObject *chain_link_type; // loop/executor.c
 
@@ -118,6 +119,7 @@ typedef struct PaState {
     PaAsyncio asyncio;
     PaSsl ssl;
     PaFeed feed;
+    PyObject *spare_window; // owned, closed, or NULL
 
     /* Task and Future: the overlay is in use, and the reason when it is not (a str). */
     bool overlay;

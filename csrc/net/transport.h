@@ -160,6 +160,8 @@ int pa_transport_read_ready(PaTransport *t);
 /* ---- write.c */
 
 int pa_transport_write(PaTransport *t, PyObject *data);
+/* Writes a bytes that is not empty and of which more follows at once: leaves with that. */
+int pa_transport_write_part(PaTransport *t, PyObject *bytes);
 int pa_transport_writelines(PaTransport *t, PyObject *lines);
 int pa_transport_write_eof(PaTransport *t);
 /* Sends what is queued, if the socket takes it. A failure is a fatal error; -1 only with an exit. */

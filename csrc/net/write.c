@@ -460,6 +460,21 @@ pa_transport_write(PaTransport *t, PyObject *data)
     return pa_queue_push(&t->queue, data) < 0 ? -1 : queued(t);
 }
 
+int
+pa_transport_write_part(PaTransport *t, PyObject *bytes)
+{
+    if (t->write_blocked || t->conn_lost || !pa_transport_flush_will_come(t)) {
+        return pa_transport_write(t, bytes);
+    }
+    if (check_writable(t, "write") < 0 || pa_queue_push(&t->queue, bytes) < 0) {
+        return -1;
+    }
+    if (!t->in_callback && !t->flush_linked) {
+        pa_transport_flush_link(t);
+    }
+    return 0;
+}
+
 /* ---- writelines() */
 
 #if PY_VERSION_HEX >= 0x030c0000

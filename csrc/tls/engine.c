@@ -34,6 +34,27 @@ pa_tls_bio_size(PaTls *tls, PyObject *bio)
     return size;
 }
 
+PyObject *
+pa_tls_open_view(PaTls *tls, char *memory, Py_ssize_t size, bool writable)
+{
+    if (tls->codec == tls->sslobj) {
+        return PyMemoryView_FromMemory(memory, size, writable ? PyBUF_WRITE : PyBUF_READ);
+    }
+    return writable ? pa_window_open_writable(pa_tls_state(tls), memory, size)
+                    : pa_window_open(pa_tls_state(tls), memory, size);
+}
+
+void
+pa_tls_close_view_steal(PaTls *tls, PyObject *view)
+{
+    PaState *st = pa_tls_state(tls);
+    if (view != NULL && Py_TYPE(view) == st->window_type) {
+        pa_window_close_steal(st, view);
+        return;
+    }
+    Py_XDECREF(view);
+}
+
 void
 pa_tls_mark_closed(PaTls *tls)
 {
@@ -702,5 +723,5 @@ pa_tls_init_types(PyObject *module, PaState *st)
     }
     st->feed.type = type;
     st->feed.function = feed;
-    return pa_tls_transport_init_type(module, st);
+    return pa_window_init_type(module, st) < 0 ? -1 : pa_tls_transport_init_type(module, st);
 }

@@ -1,76 +1,22 @@
 /* tls/read.c: from received ciphertext to the application's protocol.
  *
- * Everything that has come is decrypted first and delivered at once: data before an error of the
- * stream, data before its end. The read that would only find that OpenSSL wants more costs as much
- * as one that finds data, so there is none while the incoming BIO is empty and OpenSSL holds
- * nothing back. What the application writes in its callback is encrypted after it. */
+ * Everything that has come (incoming.c) is decrypted first and delivered at once: data before an error
+ * of the stream, data before its end. What the application writes in its callback is encrypted after
+ * it. */
 #include "tls/tls.h"
 
 #define RECORD_SIZE ((Py_ssize_t)16 * 1024) // the most plaintext of a TLS record
-#define COPIED_SIZE ((Py_ssize_t)4 * 1024)  // up to this a bytes costs less than a view
 
 typedef enum { READ_ERROR = -1, READ_END, READ_NOTHING, READ_DATA } ReadResult;
 
-/* ---- ciphertext in */
-
-static int
-store(PaTls *tls, const char *data, Py_ssize_t size)
-{
-    PyObject *chunk = size <= COPIED_SIZE ? pa_spare_bytes_fill(&tls->loop->spare_bytes, data, size)
-                                          : PyMemoryView_FromMemory((char *)data, size, PyBUF_READ);
-    int result =
-        chunk == NULL ? -1 : pa_tls_call(tls->incoming, pa_tls_state(tls)->names.write, chunk);
-    Py_XDECREF(chunk);
-    return result;
-}
-
-int
-pa_tls_feed(PaTls *tls, const char *data, Py_ssize_t size)
-{
-    if (store(tls, data, size) < 0) {
-        return -1;
-    }
-    switch ((PaTlsState)tls->state) {
-    case PA_TLS_HANDSHAKE:
-        return pa_tls_do_handshake(tls);
-    case PA_TLS_WRAPPED:
-        return pa_tls_read(tls);
-    case PA_TLS_FLUSHING:
-        return pa_tls_do_flush(tls);
-    case PA_TLS_SHUTDOWN:
-        return pa_tls_do_shutdown(tls);
-    case PA_TLS_UNWRAPPED:
-        break;
-    }
-    return 0;
-}
-
 /* ---- decrypting */
-
-/* Bytes that a read may find: of the incoming BIO, or else of what OpenSSL has decrypted. 0 when
- * there are none, -1 with an exception. */
-static Py_ssize_t
-readable(PaTls *tls)
-{
-    Py_ssize_t size = pa_tls_bio_size(tls, tls->incoming);
-    if (size != 0 || !tls->more_decrypted) {
-        return size;
-    }
-    PyObject *pending = PyObject_CallMethodNoArgs(tls->codec, pa_tls_state(tls)->names.pending);
-    if (pending == NULL) {
-        return -1;
-    }
-    size = PyLong_AsSsize_t(pending);
-    Py_DECREF(pending);
-    tls->more_decrypted = size > 0;
-    return size;
-}
 
 /* One read of up to `size` bytes: *data is a new bytes when there are any. */
 static ReadResult
 read_bytes(PaTls *tls, Py_ssize_t size, PyObject **data)
 {
     *data = NULL;
+    size = size < RECORD_SIZE ? size : RECORD_SIZE;
     PyObject *count = PyLong_FromSsize_t(size);
     if (count == NULL) {
         return READ_ERROR;
@@ -78,6 +24,7 @@ read_bytes(PaTls *tls, Py_ssize_t size, PyObject **data)
     PyObject *args[] = {tls->codec, count};
     PyObject *got = PyObject_VectorcallMethod(pa_tls_state(tls)->names.read, args, 2, NULL);
     Py_DECREF(count);
+    pa_tls_was_read(tls, got != NULL);
     if (got == NULL) {
         return pa_tls_wants_more(tls) ? READ_NOTHING : READ_ERROR;
     }
@@ -120,7 +67,7 @@ add_piece_steal(PyObject **first, PyObject **list, PyObject *data)
 static Py_ssize_t
 read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
 {
-    PyObject *view = PyMemoryView_FromMemory(memory, room, PyBUF_WRITE);
+    PyObject *view = pa_tls_open_view(tls, memory, room, true);
     PyObject *size = view == NULL ? NULL : PyLong_FromSsize_t(room);
     PyObject *got = NULL;
     if (size != NULL) {
@@ -128,7 +75,8 @@ read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
         got = PyObject_VectorcallMethod(pa_tls_state(tls)->names.read, args, 3, NULL);
     }
     Py_XDECREF(size);
-    Py_XDECREF(view);
+    pa_tls_close_view_steal(tls, view);
+    pa_tls_was_read(tls, got != NULL);
     if (got == NULL) {
         *result = pa_tls_wants_more(tls) ? READ_NOTHING : READ_ERROR;
         return 0;
@@ -140,6 +88,21 @@ read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
     return count;
 }
 
+/* Whether to look again after a read that found nothing: its record may have been one without data for
+ * the application, such as a key update, and others have arrived behind it. */
+static bool
+look_again(PaTls *tls, ReadResult *result)
+{
+    if (*result != READ_NOTHING || tls->arrived_size == 0) {
+        return false;
+    }
+    if (pa_tls_store_rest(tls) < 0) {
+        *result = READ_ERROR;
+        return false;
+    }
+    return true;
+}
+
 /* Reads while there is data and room. */
 static Py_ssize_t
 read_all_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
@@ -147,13 +110,13 @@ read_all_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
     Py_ssize_t filled = 0;
     *result = READ_NOTHING;
     while (filled < room) {
-        Py_ssize_t size = readable(tls);
+        Py_ssize_t size = pa_tls_readable(tls);
         if (size <= 0) {
             *result = size < 0 ? READ_ERROR : READ_NOTHING;
             break;
         }
         Py_ssize_t count = read_into(tls, memory + filled, room - filled, result);
-        if (*result != READ_DATA) {
+        if (*result != READ_DATA && !look_again(tls, result)) {
             break;
         }
         filled += count;
@@ -161,13 +124,13 @@ read_all_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
     return filled;
 }
 
-/* Several records at once into one bytes of up to `size`, without joining pieces: *data is new when
- * there are any, also before an error or the end. */
+/* Everything into one bytes of up to `size`, without joining pieces: *data is new when there are any,
+ * also before an error or the end. */
 static ReadResult
-read_records(PaTls *tls, Py_ssize_t size, PyObject **data)
+read_all(PaTls *tls, Py_ssize_t size, PyObject **data)
 {
     ReadResult result;
-    *data = PyBytes_FromStringAndSize(NULL, size);
+    *data = pa_spare_bytes_new(&tls->loop->spare_bytes, size);
     if (*data == NULL) {
         return READ_ERROR;
     }
@@ -176,23 +139,12 @@ read_records(PaTls *tls, Py_ssize_t size, PyObject **data)
     if (filled == 0) {
         Py_CLEAR(*data);
     }
-    else if (filled < size && _PyBytes_Resize(data, filled) < 0) {
+    else if (filled < size && pa_spare_bytes_cut(data, filled) < 0) {
         Py_XDECREF(exc);
         return READ_ERROR;
     }
     PyErr_SetRaisedException(exc);
     return result;
-}
-
-/* One record or, where that is done by the ssl module itself (others could keep the memory that it is
- * read into), several. */
-static ReadResult
-read_piece(PaTls *tls, Py_ssize_t size, PyObject **data)
-{
-    if (size > 2 * RECORD_SIZE && tls->codec != tls->sslobj) {
-        return read_records(tls, size, data);
-    }
-    return read_bytes(tls, size < RECORD_SIZE ? size : RECORD_SIZE, data);
 }
 
 /* Decrypts all that is there: *first is its first piece, and *list has all pieces when there are
@@ -202,13 +154,16 @@ decrypt(PaTls *tls, PyObject **first, PyObject **list)
 {
     *first = *list = NULL;
     Py_ssize_t size;
-    while ((size = readable(tls)) > 0) {
+    while ((size = pa_tls_readable(tls)) > 0) {
         PyObject *data;
-        ReadResult result = read_piece(tls, size, &data);
+        /* A class of the user's could keep the memory that it reads into. */
+        ReadResult result =
+            tls->codec == tls->sslobj ? read_bytes(tls, size, &data) : read_all(tls, size, &data);
         if (data != NULL && add_piece_steal(first, list, data) < 0) {
             return READ_ERROR;
         }
-        if (result == READ_ERROR || result == READ_END || data == NULL) {
+        bool over = result == READ_ERROR || result == READ_END || data == NULL;
+        if (over && !look_again(tls, &result)) {
             return result;
         }
     }
@@ -332,8 +287,8 @@ read_plain(PaTls *tls)
 static PyObject *
 get_buffer(PaTls *tls)
 {
-    Py_ssize_t waiting = pa_tls_bio_size(tls, tls->incoming);
-    PyObject *hint = waiting < 0 ? NULL : PyLong_FromSsize_t(waiting);
+    Py_ssize_t stored = pa_tls_bio_size(tls, tls->incoming);
+    PyObject *hint = stored < 0 ? NULL : PyLong_FromSsize_t(stored + (Py_ssize_t)tls->arrived_size);
     PyObject *buffer = NULL;
     if (hint != NULL) {
         buffer = call_app(tls, pa_tls_state(tls)->names.get_buffer, hint);
@@ -358,7 +313,7 @@ buffer_updated(PaTls *tls, Py_ssize_t filled)
 static int
 read_buffered(PaTls *tls)
 {
-    Py_ssize_t size = readable(tls);
+    Py_ssize_t size = pa_tls_readable(tls);
     if (size <= 0 || tls->app_protocol == NULL) {
         return size < 0 ? -1 : 0;
     }
@@ -421,6 +376,25 @@ pa_tls_control_reading(PaTls *tls)
     return 0;
 }
 
+/* What has arrived and was not looked at is not lost, whatever has happened. */
+static int
+keep_rest(PaTls *tls, int result)
+{
+    if (tls->arrived_size == 0) {
+        return result;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    int stored = pa_tls_store_rest(tls);
+    if (exc == NULL) {
+        return stored;
+    }
+    if (stored < 0) {
+        PyErr_Clear();
+    }
+    PyErr_SetRaisedException(exc);
+    return result;
+}
+
 int
 pa_tls_read(PaTls *tls)
 {
@@ -432,6 +406,7 @@ pa_tls_read(PaTls *tls)
     if (!paused) {
         result = tls->app_kind == PA_PROTOCOL_BUFFERED ? read_buffered(tls) : read_plain(tls);
     }
+    result = keep_rest(tls, result);
     if (result == 0) {
         result = pa_tls_flush(tls);
     }

@@ -13,6 +13,7 @@
 #define PA_TLS_TLS_H
 
 #include "net/transport.h"
+#include "tls/window.h"
 
 typedef enum {
     PA_TLS_UNWRAPPED,
@@ -24,6 +25,16 @@ typedef enum {
 
 /* How far the application's protocol has come: each of its callbacks is called once. */
 typedef enum { PA_TLS_APP_INIT, PA_TLS_APP_CONNECTED, PA_TLS_APP_EOF, PA_TLS_APP_LOST } PaTlsApp;
+
+#define PA_TLS_HEADER_SIZE 5
+
+/* The record that the peer is sending: followed by what was stored, in incoming.c. */
+typedef struct {
+    size_t come; // bytes of it, header included: 0 between two records
+    size_t size; // known once the header has come
+    uint8_t header[PA_TLS_HEADER_SIZE];
+    bool unknown; // what comes is no TLS
+} PaTlsRecord;
 
 typedef struct {
     PyObject_HEAD
@@ -44,6 +55,10 @@ typedef struct {
     PyObject *handshake_timeout, *shutdown_timeout; // owned numbers, in seconds
     PyObject *handshake_timer, *shutdown_timer;     // owned handles, or NULL
 
+    const char *arrived; // borrowed by pa_tls_feed(): ciphertext that is not in the BIO yet
+    size_t arrived_size;
+    PaTlsRecord record;
+
     PaQueue backlog; // plaintext to be encrypted
     size_t write_high, write_low;
     size_t read_high, read_low;
@@ -55,6 +70,8 @@ typedef struct {
     uint8_t app_kind;    // PaProtocolKind of the application's protocol
     bool reading;        // inside the application's callback: what it writes is encrypted after it
     bool encrypting;     // inside the encryption of the backlog
+    bool incoming_empty; // known of the incoming BIO
+    bool whole_record;   // known of it: it holds one record, of record.size, and nothing else
     bool more_decrypted; // the last read filled its buffer: OpenSSL may hold more plaintext
     bool eof_received;   // from below
     bool app_reading_paused; // by the application
@@ -110,10 +127,20 @@ int pa_tls_do_handshake(PaTls *tls);
 int pa_tls_handshake_done(PaTls *tls, PyObject *exc);
 int pa_tls_handshake_timed_out(PaTls *tls);
 
-/* ---- read.c */
+/* ---- incoming.c */
 
 /* Takes ciphertext and does what the state asks for. */
 int pa_tls_feed(PaTls *tls, const char *data, Py_ssize_t size);
+/* Bytes that a read may find, as ciphertext or decrypted; stores the next record if there are none.
+ * 0 when nothing more has come, -1 with an exception. */
+Py_ssize_t pa_tls_readable(PaTls *tls);
+/* After a read, with whether there was data: then nothing of its record is left in the BIO. */
+void pa_tls_was_read(PaTls *tls, bool data);
+/* Puts everything that has arrived into the BIO, as nobody is going to read it now. */
+int pa_tls_store_rest(PaTls *tls);
+
+/* ---- read.c */
+
 /* Decrypts what has come, gives it to the application, and sends what that wrote. */
 int pa_tls_read(PaTls *tls);
 /* What resume_reading() schedules. */
@@ -152,6 +179,11 @@ int pa_tls_shutdown_timed_out(PaTls *tls);
 PyObject *pa_tls_transport_new(PaTls *tls);
 int pa_tls_transport_init_type(PyObject *module, PaState *st);
 int pa_tls_init_types(PyObject *module, PaState *st);
+
+/* A buffer over memory for a call of the codec; close it afterwards. Classes of the user's get a
+ * memoryview, which is more than a buffer. New reference, or NULL with an exception. */
+PyObject *pa_tls_open_view(PaTls *tls, char *memory, Py_ssize_t size, bool writable);
+void pa_tls_close_view_steal(PaTls *tls, PyObject *view);
 
 static inline PaState *
 pa_tls_state(const PaTls *tls)

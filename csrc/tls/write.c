@@ -24,13 +24,12 @@ next_record(PaTls *tls, char *scratch)
     int count = pa_queue_peek(&tls->backlog, iov, CHUNKS_PER_RECORD);
     PyObject *first = pa_queue_first(&tls->backlog);
     if (iov[0].iov_len >= RECORD_SIZE) {
-        return PyMemoryView_FromMemory(iov[0].iov_base, RECORD_SIZE, PyBUF_READ);
+        return pa_tls_open_view(tls, iov[0].iov_base, RECORD_SIZE, false);
     }
     if (count == 1) {
         return (size_t)PyBytes_GET_SIZE(first) == iov[0].iov_len
                    ? Py_NewRef(first)
-                   : PyMemoryView_FromMemory(iov[0].iov_base, (Py_ssize_t)iov[0].iov_len,
-                                             PyBUF_READ);
+                   : pa_tls_open_view(tls, iov[0].iov_base, (Py_ssize_t)iov[0].iov_len, false);
     }
     size_t filled = 0;
     for (int i = 0; i < count && filled < RECORD_SIZE; i++) {
@@ -39,7 +38,7 @@ next_record(PaTls *tls, char *scratch)
         memcpy(scratch + filled, iov[i].iov_base, part);
         filled += part;
     }
-    return PyMemoryView_FromMemory(scratch, (Py_ssize_t)filled, PyBUF_READ);
+    return pa_tls_open_view(tls, scratch, (Py_ssize_t)filled, false);
 }
 
 /* Encrypts one record's worth: bytes taken, 0 when OpenSSL waits for the peer, -1 with an
@@ -55,7 +54,7 @@ encrypt_record(PaTls *tls)
         PyObject *args[] = {tls->codec, record};
         written = PyObject_VectorcallMethod(pa_tls_state(tls)->names.write, args, 2, NULL);
     }
-    Py_XDECREF(record);
+    pa_tls_close_view_steal(tls, record);
     Py_DECREF(first);
     if (written == NULL) {
         return PyErr_ExceptionMatches(PyExc_Exception) && pa_tls_wants_more(tls) ? 0 : -1;
@@ -70,7 +69,21 @@ encrypt_record(PaTls *tls)
 }
 
 static int
-hand_down(PaTls *tls)
+write_down(PaTls *tls, PyObject *data, bool more_follows)
+{
+    if (PyBytes_GET_SIZE(data) == 0) {
+        return 0;
+    }
+    if (tls->socket == NULL) {
+        return pa_tls_call(tls->transport, pa_tls_state(tls)->names.write, data);
+    }
+    return more_follows ? pa_transport_write_part(tls->socket, data)
+                        : pa_transport_write(tls->socket, data);
+}
+
+/* Empties the outgoing BIO. */
+static int
+hand_down(PaTls *tls, bool more_follows)
 {
     if (tls->ssl_writing_paused || tls->transport == NULL) {
         return 0;
@@ -79,12 +92,7 @@ hand_down(PaTls *tls)
     if (data == NULL) {
         return -1;
     }
-    int result = 0;
-    if (PyBytes_GET_SIZE(data) > 0) {
-        result = tls->socket != NULL
-                     ? pa_transport_write(tls->socket, data)
-                     : pa_tls_call(tls->transport, pa_tls_state(tls)->names.write, data);
-    }
+    int result = write_down(tls, data, more_follows);
     Py_DECREF(data);
     return result;
 }
@@ -92,7 +100,7 @@ hand_down(PaTls *tls)
 int
 pa_tls_process_outgoing(PaTls *tls)
 {
-    return hand_down(tls) < 0 ? -1 : pa_tls_control_writing(tls);
+    return hand_down(tls, false) < 0 ? -1 : pa_tls_control_writing(tls);
 }
 
 int
@@ -113,7 +121,10 @@ pa_tls_flush(PaTls *tls)
         since_drain += count;
         if (since_drain >= DRAIN_SIZE) {
             since_drain = 0;
-            result = hand_down(tls);
+            result = hand_down(tls, false);
+        }
+        else if (tls->socket != NULL && tls->backlog.count > 0) {
+            result = hand_down(tls, true);
         }
     }
     tls->encrypting = false;
