@@ -95,6 +95,30 @@ def test_many_that_are_due_at_once_run_in_order(loop_name, loop, later):
         handle.cancel()
 
 
+@pytest.mark.parametrize("count", [257, 3_000, 40_000])
+@pytest.mark.parametrize(
+    "ago",
+    [
+        lambda chance: chance.random(),
+        lambda chance: 1.0,
+        lambda chance: 1e9 if chance.random() < 0.001 else chance.random(),
+        lambda chance: 10.0 ** chance.randrange(-300, 9),
+        lambda chance: chance.choice([math.inf, 1e308, 5.0, 5.0 + chance.random() / 1e9]),
+        lambda chance: chance.choice([5e-324, 1e-323, 0.0]),
+        lambda chance: (round(chance.random(), 1) + 1) * (chance.random() < 0.9),
+    ],
+    ids=["even", "equal", "outliers", "magnitudes", "extremes", "denormal", "ties"],
+)
+def test_deadlines_of_any_distribution_run_in_order(loop, ago, count):
+    chance = random.Random(count)
+    seen = []
+    deadlines = [-ago(chance) for _ in range(count)]
+    for when in deadlines:
+        loop.call_at(when, seen.append, when)
+    turn(loop)
+    assert seen == sorted(deadlines)
+
+
 def test_values_that_die_with_many_cancelled_timers_schedule_others(loop):
     """Releasing a cancelled timer releases its context, whose values may do anything."""
     variable = contextvars.ContextVar("variable")

@@ -1,6 +1,7 @@
 /* sched/timerheap.c: sift, pop and compaction of the timer heap. See timerheap.h. */
 #include "sched/timerheap.h"
 #include "sched/ring.h"
+#include "sched/timersort.h"
 
 #include <string.h>
 
@@ -9,19 +10,13 @@
 #define LOOK_AHEAD       16 // entries whose handles are fetched before they are looked at
 #define CHILDREN         4 // of an entry: they lie in two cache lines, and the heap is half as deep
 
-static inline bool
-earlier(const PaTimerEntry *a, const PaTimerEntry *b)
-{
-    return a->when < b->when || (a->when == b->when && a->sequence < b->sequence);
-}
-
 static void
 sift_up(PaTimerHeap *heap, size_t at)
 {
     PaTimerEntry moving = heap->entries[at];
     while (at > 0) {
         size_t parent = (at - 1) / CHILDREN;
-        if (!earlier(&moving, &heap->entries[parent])) {
+        if (!pa_timer_earlier(&moving, &heap->entries[parent])) {
             break;
         }
         heap->entries[at] = heap->entries[parent];
@@ -37,7 +32,7 @@ earliest(const PaTimerHeap *heap, size_t first)
     size_t end = heap->count - first < CHILDREN ? heap->count : first + CHILDREN;
     size_t found = first;
     for (size_t child = first + 1; child < end; child++) {
-        if (earlier(&heap->entries[child], &heap->entries[found])) {
+        if (pa_timer_earlier(&heap->entries[child], &heap->entries[found])) {
             found = child;
         }
     }
@@ -54,7 +49,7 @@ sift_down(PaTimerHeap *heap, size_t at)
             break;
         }
         size_t child = earliest(heap, first);
-        if (!earlier(&heap->entries[child], &moving)) {
+        if (!pa_timer_earlier(&heap->entries[child], &moving)) {
             break;
         }
         heap->entries[at] = heap->entries[child];
@@ -115,38 +110,6 @@ pa_timerheap_pop_steal(PaTimerHeap *heap)
 
 /* ---- many at once */
 
-/* Puts two sorted neighbours, entries[begin..middle) and [middle..end), together in `merged`. */
-static void
-merge(const PaTimerEntry *entries, PaTimerEntry *merged, size_t begin, size_t middle, size_t end)
-{
-    size_t left = begin, right = middle;
-    for (size_t at = begin; at < end; at++) {
-        bool from_right =
-            left == middle || (right < end && earlier(&entries[right], &entries[left]));
-        merged[at] = entries[from_right ? right++ : left++];
-    }
-}
-
-/* Merge sort: one pass after the other over the memory, whatever its size. */
-static void
-sort(PaTimerEntry *entries, PaTimerEntry *scratch, size_t count)
-{
-    PaTimerEntry *from = entries, *to = scratch;
-    for (size_t width = 1; width < count; width *= 2) {
-        for (size_t begin = 0; begin < count; begin += 2 * width) {
-            size_t middle = count - begin < width ? count : begin + width;
-            size_t end = count - middle < width ? count : middle + width;
-            merge(from, to, begin, middle, end);
-        }
-        PaTimerEntry *other = from;
-        from = to;
-        to = other;
-    }
-    if (from != entries) {
-        memcpy(entries, from, count * sizeof(PaTimerEntry));
-    }
-}
-
 static void
 heapify(PaTimerHeap *heap)
 {
@@ -177,7 +140,7 @@ pa_timerheap_take_due_steal(PaTimerHeap *heap, double now, PaTimerEntry **due)
     }
     heap->count = kept;
     heapify(heap);
-    sort(*due, *due + taken, taken);
+    pa_timersort(*due, *due + taken, taken);
     return taken;
 }
 

@@ -30,6 +30,12 @@ typedef struct {
     bool has_untracked;
 } PaTimerHeap;
 
+static inline bool
+pa_timer_earlier(const PaTimerEntry *a, const PaTimerEntry *b)
+{
+    return a->when < b->when || (a->when == b->when && a->sequence < b->sequence);
+}
+
 /* Takes a new reference to handle, an untracked one that it tracks unless the loop is `running`. 0,
  * or -1 with MemoryError. */
 int pa_timerheap_push(PaTimerHeap *heap, double when, PyObject *handle, bool running);
