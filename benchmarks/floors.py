@@ -7,11 +7,11 @@ without any socket (floor_parts.py), once for the few rounds that a row's server
 what carrying the bytes costs: the server CPU of a C server of bare system calls under the same
 load, or of pyasync's own plain echo where that is less and not the row itself. Beside the sum
 stands what does both at once: a C server that keeps busy for as long as the Python, or has OpenSSL
-on its sockets; or a C loop that calls the row's protocol and does nothing else (bare_loop.py). An
-application's floor is what its row costs on pyasync less the share of samples (samples.py) that
-find it in pyasync's own code or in libuv: a loop that costs nothing. Rows of tasks carry nothing:
-their other part is what tasks cost on the quicker of pyasync and the best peer. Threads, processes
-and start-up are compared with the same done without any loop.
+on its sockets; or a C loop that calls the row's protocol and does nothing else (bare_loop.py). The
+floor of an application, and of large messages over TLS, is what the row costs on pyasync less the
+share of samples (samples.py) that find it in pyasync's own code or in libuv: a loop that costs
+nothing. Rows of tasks carry nothing: their other part is what tasks cost on the quicker of pyasync
+and the best peer. Threads, processes and start-up are compared with the same done without any loop.
 
 In each round the parts of a row, pyasync's row and that of its best peer (as the results of `make
 bench` name it) are measured, all servers at once; ratios are taken within the round. Where there
@@ -170,13 +170,16 @@ def carried(
     return carrying, {way: used for way, used in costs.items() if way == ALL_WORK}
 
 
-def application_floor(key: str, command: Sequence[str]) -> Measure:
-    """The floor of an application, whose server has that command line: what its row costs on
-    pyasync, without pyasync."""
+def floor_without_loop(
+    key: str, command: Sequence[str], stand_in: Callable[[FloorSession], float] | None = None
+) -> Measure:
+    """The floor of a row whose server has that command line: what it costs on pyasync, without
+    pyasync. `stand_in(session)` measures what stands in for the whole."""
 
     def run(session: FloorSession, peer: str | None) -> Measured:
         load = partial(BENCH_ROWS[key].measure, session, OURS)
-        return Measured(loop_share=session.loop_share(command, load))
+        share = session.loop_share(command, load)
+        return Measured(stand_in=only(stand_in(session)) if stand_in else {}, loop_share=share)
 
     return run
 
@@ -184,7 +187,7 @@ def application_floor(key: str, command: Sequence[str]) -> Measure:
 def http_floor(key: str) -> Floor:
     """The same of a row of wrk, which is called after its framework."""
     command = http_server_command(key.partition("_")[0], OURS)
-    return Floor(key, WITHOUT_LOOP, application_floor(key, command))
+    return Floor(key, WITHOUT_LOOP, floor_without_loop(key, command))
 
 
 @dataclass(frozen=True)
@@ -367,7 +370,15 @@ FLOORS = {
             echo_floor(Echo(1024, 50, style="udp"), "datagrams", own=False),
         ),
         Floor("tls_1k", f"{TLS_TEXT}; {PLAIN_TEXT}; {TLS_IN_C}", echo_floor(SMALL, "TLS")),
-        Floor("tls_100k", f"{TLS_TEXT}; {PLAIN_TEXT}; {TLS_IN_C}", echo_floor(LONG, "TLS")),
+        Floor(
+            "tls_100k",
+            f"{WITHOUT_LOOP}; {TLS_IN_C}",
+            floor_without_loop(
+                "tls_100k",
+                echo_server_command(OURS, "tls", None),
+                lambda session: replace(LONG, style="tls").turn(session, BARE_SERVER, LONG.size),
+            ),
+        ),
         Floor(
             "tls_streams_1k",
             f"{TLS_TEXT}; {STREAM_TEXT}; {PLAIN_TEXT}",
@@ -382,7 +393,7 @@ FLOORS = {
         Floor(
             "websocket_1k",
             WITHOUT_LOOP,
-            application_floor("websocket_1k", echo_server_command(OURS, "websocket", None)),
+            floor_without_loop("websocket_1k", echo_server_command(OURS, "websocket", None)),
         ),
         Floor("accept", ACCEPT_TEXT, echo_floor(Echo(1024, 50, "accept"), "accept", own=False)),
         Floor(
