@@ -49,7 +49,7 @@ from benchmarks.results import (
     describe,
     result_file,
 )
-from benchmarks.rows import BENCH_ROWS, GROUPS, PAIRS, BenchRow
+from benchmarks.rows import ALL, BENCH_ROWS, GROUPS, PAIRS, STARTS, BenchRow
 from benchmarks.turns import FULL, QUICK, Figures, Session
 from benchmarks.wrk import check_wrk
 
@@ -93,8 +93,8 @@ def measure_pairs(
 def measure_together(
     session: Session, row: BenchRow, names: Sequence[str], result: RowResult
 ) -> dict[str, Figures]:
-    """A turn of each of `names` on a shared core, after each has started and served alone."""
-    if not session.servers:
+    """A turn of each of `names` on a shared core, after each server has started and served."""
+    if row.together != STARTS and not session.servers:
         measure_names(session, row, names, 1, result)
     names = [name for name in names if name not in result.failed]
     pairs = row.together == PAIRS and OURS in names and len(names) > 1
@@ -150,7 +150,7 @@ def measure_rounds(
             with console.status(f"round {first + 1}, {spent:.0f} s: {row.title}"):
                 for _ in numbers:
                     measure_row(session, row, loops, results[row.key])
-                if row.together:
+                if row.together in (ALL, PAIRS):
                     measure_alone(session, row, loops, len(numbers), results[row.key])
             session.end_row()
         session.end_rows()

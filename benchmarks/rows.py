@@ -40,7 +40,8 @@ NANOSECONDS, CPU, MILLISECONDS = "ns", "us CPU", "ms CPU"
 LARGE = (
     64 * 1024
 )  # bytes; several servers that handle larger messages need more cache than there is
-ALL, PAIRS = "all", "pairs"  # which servers of a row share a core
+# What of a row runs at once, on one core: all servers, two of them, or all interpreters that start.
+ALL, PAIRS, STARTS = "all", "pairs", "starts"
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class BenchRow:
     against: str = BEST
     servers: tuple[str, ...] = ()  # limits that are measured beside the loops
     not_a_peer: tuple[str, ...] = ()  # loops that are shown but not compared with
-    together: str | None = None  # ALL or PAIRS; None if loops are measured one by one
+    together: str | None = None  # ALL, PAIRS or STARTS; None if loops are measured one by one
 
 
 def task(key: str, target: float = 1.0) -> BenchRow:
@@ -109,7 +110,9 @@ def http(key: str, title: str, framework: str, path: str, target: float = 1.0) -
 def start_up(key: str, title: str, run: bool) -> BenchRow:
     """A row of fresh interpreters. asyncio's is shown, as every loop imports it."""
     measure = partial(start_up_row, run)
-    return BenchRow(key, title, REST, MILLISECONDS, measure, not_a_peer=("asyncio",))
+    return BenchRow(
+        key, title, REST, MILLISECONDS, measure, not_a_peer=("asyncio",), together=STARTS
+    )
 
 
 BENCH_ROWS = {

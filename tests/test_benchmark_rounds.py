@@ -1,6 +1,9 @@
 """The rounds of `make bench`: whose servers run at once, whose turns take turns, who fails."""
 
+import os
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -8,8 +11,8 @@ import pytest
 from benchmarks.__main__ import measure_alone, measure_row
 from benchmarks.processes import Failed
 from benchmarks.results import RowResult
-from benchmarks.rows import ALL, CPU, NETWORK, PAIRS, BenchRow
-from benchmarks.turns import FULL
+from benchmarks.rows import ALL, CPU, NETWORK, PAIRS, STARTS, BenchRow
+from benchmarks.turns import FULL, child_seconds
 
 LOOPS = ["asyncio", "pyasync", "uvloop"]
 
@@ -52,6 +55,32 @@ def test_small_servers_run_all_at_once():
     assert result.rounds == [{loop: {"value": float(len(loop))} for loop in LOOPS}] * 2
     assert turns[: len(LOOPS)] == LOOPS  # they start one by one, which does not count
     assert len(turns) == 3 * len(LOOPS)
+
+
+def test_interpreters_that_start_run_all_at_once_from_the_first_turn_on():
+    all_there = threading.Barrier(len(LOOPS), timeout=10)
+
+    def measure(session: FakeSession, loop: str) -> dict[str, float]:
+        all_there.wait()
+        return {"value": 1.0}
+
+    result = measured(row(measure, STARTS), rounds=2)
+    assert result.rounds == [{loop: {"value": 1.0} for loop in LOOPS}] * 2
+
+
+def test_the_cpu_time_of_a_child_is_its_own():
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    with ThreadPoolExecutor(2) as pool:
+        quick, slow = pool.map(
+            lambda program: child_seconds([sys.executable, "-c", program], os.environ), ["", busy]
+        )
+    assert 0.3 <= slow < 0.6
+    assert 0 < quick < 0.3
+
+
+def test_a_child_that_fails_says_why():
+    with pytest.raises(Failed, match="ModuleNotFoundError: No module named 'no_such_loop'"):
+        child_seconds([sys.executable, "-c", "import no_such_loop"], os.environ)
 
 
 def test_how_much_a_server_answers_alone_stands_beside_its_last_rounds():
