@@ -79,7 +79,10 @@ typedef struct {
 /* What C needs of the ssl module, imported with the first TLS connection; NULL before. */
 typedef struct {
     PyObject *MemoryBIO;
+    PyObject *bio_read, *bio_write; // its methods, unbound
     PyObject *SSLObject;
+    PyObject *codec_type; // of the C object under an SSLObject; NULL before the first of them
+    PyObject *codec_read, *codec_write;
     PyObject *SSLError;
     PyObject *SSLWantReadError;
     PyObject *SSLSyscallError;

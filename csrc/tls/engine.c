@@ -37,7 +37,7 @@ pa_tls_bio_size(PaTls *tls, PyObject *bio)
 PyObject *
 pa_tls_open_view(PaTls *tls, char *memory, Py_ssize_t size, bool writable)
 {
-    if (tls->codec == tls->sslobj) {
+    if (!tls->codec_in_c) {
         return PyMemoryView_FromMemory(memory, size, writable ? PyBUF_WRITE : PyBUF_READ);
     }
     return writable ? pa_window_open_writable(pa_tls_state(tls), memory, size)
@@ -281,17 +281,20 @@ import_ssl(PaState *st)
     PaSsl *ssl = &st->ssl;
     const struct {
         PyObject **slot;
+        PyObject **owner;
         const char *name;
     } wanted[] = {
-        {&ssl->MemoryBIO, "MemoryBIO"},
-        {&ssl->SSLObject, "SSLObject"},
-        {&ssl->SSLError, "SSLError"},
-        {&ssl->SSLWantReadError, "SSLWantReadError"},
-        {&ssl->SSLSyscallError, "SSLSyscallError"},
-        {&ssl->CertificateError, "CertificateError"},
+        {&ssl->MemoryBIO, &module, "MemoryBIO"},
+        {&ssl->bio_read, &ssl->MemoryBIO, "read"},
+        {&ssl->bio_write, &ssl->MemoryBIO, "write"},
+        {&ssl->SSLObject, &module, "SSLObject"},
+        {&ssl->SSLError, &module, "SSLError"},
+        {&ssl->SSLWantReadError, &module, "SSLWantReadError"},
+        {&ssl->SSLSyscallError, &module, "SSLSyscallError"},
+        {&ssl->CertificateError, &module, "CertificateError"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(wanted); i++) {
-        Py_XSETREF(*wanted[i].slot, PyObject_GetAttrString(module, wanted[i].name));
+        Py_XSETREF(*wanted[i].slot, PyObject_GetAttrString(*wanted[i].owner, wanted[i].name));
         if (*wanted[i].slot == NULL) {
             break;
         }
@@ -357,20 +360,44 @@ wrap_bio(PaTls *tls, bool server_side, PyObject *hostname)
     return sslobj;
 }
 
+/* Whether the object is the C one of an ssl.SSLObject, whose type nobody can change; the first that is
+ * seen says which type that is. -1 with an exception. */
+static int
+is_in_c(PaSsl *ssl, PyObject *codec)
+{
+    PyTypeObject *type = Py_TYPE(codec);
+    if (ssl->codec_type == NULL && PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE)) {
+        Py_XSETREF(ssl->codec_read, PyObject_GetAttrString((PyObject *)type, "read"));
+        Py_XSETREF(ssl->codec_write, PyObject_GetAttrString((PyObject *)type, "write"));
+        if (ssl->codec_read == NULL || ssl->codec_write == NULL) {
+            return -1;
+        }
+        ssl->codec_type = Py_NewRef((PyObject *)type);
+    }
+    return (PyObject *)type == ssl->codec_type;
+}
+
 /* ssl.SSLObject passes reads and writes on to the object in its attribute _sslobj: so do we, unless
  * it is of a class of the user's. */
 static int
 set_codec(PaTls *tls)
 {
     PaState *st = pa_tls_state(tls);
+    PyObject *below = NULL;
+    int in_c = 0;
     if (Py_TYPE(tls->sslobj) == (PyTypeObject *)st->ssl.SSLObject) {
-        if (PyObject_GetOptionalAttr(tls->sslobj, st->names._sslobj, &tls->codec) < 0) {
+        if (PyObject_GetOptionalAttr(tls->sslobj, st->names._sslobj, &below) < 0) {
             return -1;
         }
+        in_c = below == NULL ? 0 : is_in_c(&st->ssl, below);
     }
-    if (tls->codec == NULL) {
-        tls->codec = Py_NewRef(tls->sslobj);
+    if (in_c < 0) {
+        Py_DECREF(below);
+        return -1;
     }
+    tls->codec_in_c = in_c > 0;
+    tls->codec = Py_NewRef(in_c > 0 ? below : tls->sslobj);
+    Py_XDECREF(below);
     return 0;
 }
 

@@ -80,9 +80,11 @@ store(PaTls *tls, size_t size)
     tls->arrived += size;
     tls->arrived_size -= size;
     tls->incoming_empty = tls->whole_record = false;
-    int result = pa_tls_call(tls->incoming, st->names.write, chunk);
+    PyObject *args[] = {tls->incoming, chunk};
+    PyObject *written = PyObject_Vectorcall(st->ssl.bio_write, args, 2, NULL);
     pa_window_close_steal(st, chunk);
-    return result;
+    Py_XDECREF(written);
+    return written == NULL ? -1 : 0;
 }
 
 /* The next record, or as much of it as has arrived. */

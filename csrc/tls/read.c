@@ -71,8 +71,9 @@ read_into(PaTls *tls, char *memory, Py_ssize_t room, ReadResult *result)
     PyObject *size = view == NULL ? NULL : PyLong_FromSsize_t(room);
     PyObject *got = NULL;
     if (size != NULL) {
+        PaState *st = pa_tls_state(tls);
         PyObject *args[] = {tls->codec, size, view};
-        got = PyObject_VectorcallMethod(pa_tls_state(tls)->names.read, args, 3, NULL);
+        got = pa_tls_codec_call(tls, st->ssl.codec_read, st->names.read, args, 3);
     }
     Py_XDECREF(size);
     pa_tls_close_view_steal(tls, view);
@@ -158,7 +159,7 @@ decrypt(PaTls *tls, PyObject **first, PyObject **list)
         PyObject *data;
         /* A class of the user's could keep the memory that it reads into. */
         ReadResult result =
-            tls->codec == tls->sslobj ? read_bytes(tls, size, &data) : read_all(tls, size, &data);
+            !tls->codec_in_c ? read_bytes(tls, size, &data) : read_all(tls, size, &data);
         if (data != NULL && add_piece_steal(first, list, data) < 0) {
             return READ_ERROR;
         }

@@ -68,6 +68,7 @@ typedef struct {
     uint8_t state;       // PaTlsState
     uint8_t app;         // PaTlsApp
     uint8_t app_kind;    // PaProtocolKind of the application's protocol
+    bool codec_in_c;     // the codec is the C object, whose methods nobody can replace
     bool reading;        // inside the application's callback: what it writes is encrypted after it
     bool encrypting;     // inside the encryption of the backlog
     bool incoming_empty; // known of the incoming BIO
@@ -195,6 +196,15 @@ static inline bool
 pa_tls_debug(const PaTls *tls)
 {
     return tls->loop->sched.debug;
+}
+
+/* codec.name(*args) with the codec as the first of `nargs` args; `method` is that of the C object. New
+ * reference. */
+static inline PyObject *
+pa_tls_codec_call(PaTls *tls, PyObject *method, PyObject *name, PyObject *const *args, size_t nargs)
+{
+    return tls->codec_in_c ? PyObject_Vectorcall(method, args, nargs, NULL)
+                           : PyObject_VectorcallMethod(name, args, nargs, NULL);
 }
 
 /* obj.name() with the result thrown away. 0, or -1 with an exception. */

@@ -51,8 +51,9 @@ encrypt_record(PaTls *tls)
     PyObject *record = next_record(tls, scratch);
     PyObject *written = NULL;
     if (record != NULL) {
+        PaState *st = pa_tls_state(tls);
         PyObject *args[] = {tls->codec, record};
-        written = PyObject_VectorcallMethod(pa_tls_state(tls)->names.write, args, 2, NULL);
+        written = pa_tls_codec_call(tls, st->ssl.codec_write, st->names.write, args, 2);
     }
     pa_tls_close_view_steal(tls, record);
     Py_DECREF(first);
@@ -88,7 +89,7 @@ hand_down(PaTls *tls, bool more_follows)
     if (tls->ssl_writing_paused || tls->transport == NULL) {
         return 0;
     }
-    PyObject *data = PyObject_CallMethodNoArgs(tls->outgoing, pa_tls_state(tls)->names.read);
+    PyObject *data = PyObject_CallOneArg(pa_tls_state(tls)->ssl.bio_read, tls->outgoing);
     if (data == NULL) {
         return -1;
     }
