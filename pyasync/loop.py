@@ -204,7 +204,7 @@ class Loop(_core.Loop, SelectorEventLoop):
         transport.pause_reading()  # nothing is received before the handshake has begun
         transport.set_protocol(tls)
         if server_side:
-            _move_read_ahead(protocol, tls._incoming)
+            _move_read_ahead(protocol, tls)
         begin = self.call_soon(tls.connection_made, transport)
         resume = self.call_soon(transport.resume_reading)
         try:
@@ -601,12 +601,13 @@ def _check_start_tls(transport: Any, sslcontext: Any) -> None:
         raise TypeError(f"transport {transport!r} is not supported by start_tls()")
 
 
-def _move_read_ahead(protocol: Any, incoming: Any) -> None:
-    """Move what the reader of a StreamReaderProtocol holds to the BIO of the handshake."""
+def _move_read_ahead(protocol: Any, tls: Any) -> None:
+    """Move what the reader of a StreamReaderProtocol holds to the protocol of the handshake."""
     if isinstance(protocol, asyncio.StreamReaderProtocol):
         reader = getattr(protocol, "_stream_reader", None)
         if reader is not None and reader._buffer:
-            incoming.write(reader._buffer)
+            take = tls._incoming.write if stock_tls else tls.data_received
+            take(reader._buffer)
             reader._buffer.clear()
 
 

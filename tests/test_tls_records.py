@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import socket
 import ssl
+import sys
 
 import pytest
 
-from tests.support import HOST, Recorder, until
+from tests.support import HOST, Recorder, turns, until
 from tests.test_tls_engine import Buffered, buffered
 
 HEADER_SIZE = 5
@@ -177,6 +179,60 @@ async def test_what_follows_close_notify_is_not_data(loop, contexts, factory):
         assert await asyncio.wait_for(asyncio.shield(protocol.lost), 10) is None
         assert protocol.data == b"x" * 40_000
         assert protocol.events[-2:] == ["eof", "lost"] or isinstance(protocol, Buffered)
+
+
+LOOKS_LIKE_A_HEADER = re.compile(rb"[\x14-\x18]\x03.[\x10-\x40].", re.DOTALL)
+
+
+def hello_with_what_looks_like_a_header(context, sock):
+    """A peer whose ClientHello has such bytes in it, by chance; where they are; the ClientHello."""
+    while True:
+        peer = Peer(context, sock)
+        with contextlib.suppress(ssl.SSLWantReadError):
+            peer.tls.do_handshake()
+        hello = peer.outgoing.read()
+        if found := LOOKS_LIKE_A_HEADER.search(hello, HEADER_SIZE):
+            return peer, found.start(), hello
+
+
+@pytest.mark.parametrize("held", [1, 3, 5, 6, None])
+async def test_start_tls_with_a_part_of_the_client_hello_in_the_reader(loop, contexts, held):
+    """The record that the StreamReader holds the beginning of goes on in what comes later, whatever
+    that looks like."""
+    if sys.version_info < (3, 14):  # pyasync runs asyncio's own start_tls()
+        pytest.skip("asyncio of this Python version drops the bytes that the reader holds")
+
+    async def serve(reader, writer):
+        await until(lambda: reader._buffer)
+        starting = asyncio.ensure_future(writer.start_tls(contexts[0]))
+        await turns(3)
+        begun.set()
+        await starting
+        writer.write(await reader.readexactly(len(data)))
+        await writer.drain()
+        writer.transport.abort()
+
+    begun = asyncio.Event()
+    data = os.urandom(1_000)
+    server = await asyncio.start_server(serve, HOST, 0)
+    with connected_socket(server.sockets[0]) as sock:
+        peer, middle, hello = hello_with_what_looks_like_a_header(contexts[1], sock)
+        held = middle if held is None else held
+        await peer.send(hello[:held])
+        await begun.wait()
+        await peer.send(hello[held:])
+        await peer.take()
+        await peer.handshake()
+        await peer.send(peer.outgoing.read() + peer.encrypt(data))
+        echoed = b""
+        while len(echoed) < len(data):
+            try:
+                echoed += peer.tls.read(65536)
+            except ssl.SSLWantReadError:
+                await peer.take()
+        assert echoed == data
+    server.close()
+    await turns(3)
 
 
 async def test_a_pause_in_the_middle(loop, contexts):

@@ -205,8 +205,11 @@ pa_tls_feed(PaTls *tls, const char *data, Py_ssize_t size)
     tls->arrived = data;
     tls->arrived_size = (size_t)size;
     bool at_once = tls->state != PA_TLS_WRAPPED || tls->app_reading_paused;
-    if (at_once && pa_tls_store_rest(tls) < 0) {
-        return -1;
+    int result = at_once ? pa_tls_store_rest(tls) : 0;
+    if (result == 0) {
+        result = act_on_state(tls);
     }
-    return act_on_state(tls);
+    tls->arrived = NULL; /* nothing is left but without memory for it, which ends the connection */
+    tls->arrived_size = 0;
+    return result;
 }
