@@ -193,8 +193,10 @@ def child_seconds(command: Sequence[str], env: Mapping[str, str]) -> float:
         child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, env=env)
         limit = threading.Timer(START_LIMIT, os.kill, (child.pid, signal.SIGKILL))
         limit.start()
-        _, status, used = os.wait4(child.pid, 0)
-        limit.cancel()
+        try:
+            _, status, used = os.wait4(child.pid, 0)
+        finally:
+            limit.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode == -signal.SIGKILL:
             raise Failed(f"no end within {START_LIMIT:g} s")

@@ -69,13 +69,12 @@ def test_interpreters_that_start_run_all_at_once_from_the_first_turn_on():
 
 
 def test_the_cpu_time_of_a_child_is_its_own():
-    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    busy = "import time\nwhile time.process_time() < 1: pass"
     with ThreadPoolExecutor(2) as pool:
         quick, slow = pool.map(
             lambda program: child_seconds([sys.executable, "-c", program], os.environ), ["", busy]
         )
-    assert 0.3 <= slow < 0.6
-    assert 0 < quick < 0.3
+    assert 0 < quick < 1 <= slow < 2
 
 
 def test_a_child_that_fails_says_why():

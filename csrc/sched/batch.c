@@ -10,6 +10,7 @@
 
 #define MANY_TIMERS 256  // popped in one turn, or a 256th of the heap: then the others at once
 #define PREFETCHED  16   // handles ahead
+#define HANDLE_END  176  // bytes from its beginning: what is looked at lies up to there and beyond
 #define LARGE_BATCH 4096 // whose objects have left the processor's caches when their turn comes
 
 bool
@@ -58,7 +59,7 @@ queue_many_timers(PaSched *sched, double now)
         PyObject *handle = due[i].handle;
         if (i + PREFETCHED < count) {
             __builtin_prefetch(due[i + PREFETCHED].handle);
-            __builtin_prefetch((char *)due[i + PREFETCHED].handle + 176);
+            __builtin_prefetch((char *)due[i + PREFETCHED].handle + HANDLE_END);
         }
         if (pa_handle_is_cancelled(sched->st, handle)) {
             heap->cancelled--;
@@ -252,7 +253,7 @@ run_batch_debug(PaSched *sched, size_t todo)
     return err;
 }
 
-/* The object whose turn comes soon, with what the collector and the allocator keep before it. */
+/* The object whose turn comes soon, four cache lines with what the collector and the allocator keep before it. */
 static inline void
 fetch_ahead(const PaRing *ring)
 {
@@ -261,7 +262,7 @@ fetch_ahead(const PaRing *ring)
         __builtin_prefetch(obj - 16);
         __builtin_prefetch(obj + 48);
         __builtin_prefetch(obj + 112);
-        __builtin_prefetch(obj + 176);
+        __builtin_prefetch(obj + HANDLE_END);
     }
 }
 

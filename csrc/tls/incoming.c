@@ -213,3 +213,9 @@ pa_tls_feed(PaTls *tls, const char *data, Py_ssize_t size)
     tls->arrived_size = 0;
     return result;
 }
+
+int
+pa_tls_resumed(PaTls *tls)
+{
+    return tls->state == PA_TLS_HANDSHAKE ? 0 : act_on_state(tls);
+}

@@ -418,18 +418,3 @@ pa_tls_read(PaTls *tls)
     }
     return result < 0 ? pa_tls_failed(tls, "Fatal error on SSL protocol") : 0;
 }
-
-int
-pa_tls_resumed(PaTls *tls)
-{
-    switch ((PaTlsState)tls->state) {
-    case PA_TLS_WRAPPED:
-        return pa_tls_read(tls);
-    case PA_TLS_FLUSHING:
-        return pa_tls_do_flush(tls);
-    case PA_TLS_SHUTDOWN:
-        return pa_tls_do_shutdown(tls);
-    default:
-        return 0;
-    }
-}

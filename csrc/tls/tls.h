@@ -132,6 +132,8 @@ int pa_tls_handshake_timed_out(PaTls *tls);
 
 /* Takes ciphertext and does what the state asks for. */
 int pa_tls_feed(PaTls *tls, const char *data, Py_ssize_t size);
+/* What resume_reading() schedules. */
+int pa_tls_resumed(PaTls *tls);
 /* Bytes that a read may find, as ciphertext or decrypted; stores the next record if there are none.
  * 0 when nothing more has come, -1 with an exception. */
 Py_ssize_t pa_tls_readable(PaTls *tls);
@@ -144,8 +146,6 @@ int pa_tls_store_rest(PaTls *tls);
 
 /* Decrypts what has come, gives it to the application, and sends what that wrote. */
 int pa_tls_read(PaTls *tls);
-/* What resume_reading() schedules. */
-int pa_tls_resumed(PaTls *tls);
 int pa_tls_control_reading(PaTls *tls);
 int pa_tls_app_eof(PaTls *tls);
 

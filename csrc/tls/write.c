@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define RECORD_SIZE       16384        // the most plaintext of a TLS record
-#define DRAIN_SIZE        (128 * 1024) // plaintext encrypted before the ciphertext goes down
+#define DRAIN_SIZE        (128 * 1024) // plaintext encrypted before its ciphertext leaves
 #define CHUNKS_PER_RECORD 64           // small pieces put together into one record
 
 /* ---- encryption */
