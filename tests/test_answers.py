@@ -133,6 +133,15 @@ async def test_others_can_answer_quickly_again_after_slow_ones(loop):
     await close(protocols, peers)
 
 
+async def test_a_large_answer_that_nobody_keeps_leaves_inside_write(loop):
+    """Its memory then serves the next one."""
+    (protocol,), (peer,) = await connect_many(1)
+    for number in range(3):
+        protocol.transport.write(bytes([number]) * 70_000)
+        assert peer.recv(100_000) == bytes([number]) * 70_000
+    await close([protocol], [peer])
+
+
 def test_a_broken_connection_is_lost_in_its_own_context(same_as_asyncio):
     """asyncio finds out inside write(), whose context connection_lost() inherits."""
 

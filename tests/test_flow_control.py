@@ -7,6 +7,13 @@ import pytest
 
 from tests.support import Recorder, closed, connected, error_of, turns, until
 
+KEPT = {}  # size -> bytes of it: pyasync may send later what its program keeps anyway
+
+
+def piece(size, kept):
+    """That many bytes, which the program keeps or has only for the write."""
+    return KEPT.setdefault(size, b"x" * size) if kept else b"x" * size
+
 
 async def full(**options):
     """A connection whose server side does not read, with its client's kernel buffers full.
@@ -99,13 +106,14 @@ async def test_pause_comes_from_inside_write(loop):
     await closed(client, server_side)
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("size", [70_000, 150_000, 500_000])
-def test_a_write_above_the_high_water_mark_that_the_socket_takes(same_as_asyncio, size):
+def test_a_write_above_the_high_water_mark_that_the_socket_takes(same_as_asyncio, size, kept):
     """It pauses nobody, and nothing counts as held."""
 
     async def body(loop):
         server_side, client, server = await connected()
-        client.transport.write(b"x" * size)
+        client.transport.write(piece(size, kept))
         found = [list(client.events), client.transport.get_write_buffer_size()]
         await until(lambda: len(server_side.data) == size)
         found.append(list(client.events))
@@ -115,8 +123,9 @@ def test_a_write_above_the_high_water_mark_that_the_socket_takes(same_as_asyncio
     assert same_as_asyncio(body) == [["made"], 0, ["made"]]
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("size", [1000, 20_000, 70_000, 300_000])
-async def test_a_small_socket_buffer_pauses_inside_write(loop, size):
+async def test_a_small_socket_buffer_pauses_inside_write(loop, size, kept):
     """Whatever the socket has no room for is held when write() returns."""
     server_side, client, server = await connected()
     client.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
@@ -125,7 +134,7 @@ async def test_a_small_socket_buffer_pauses_inside_write(loop, size):
     await turns(2)
     total = 0
     while "pause" not in client.events and total < 64_000_000:
-        client.transport.write(b"x" * size)
+        client.transport.write(piece(size, kept))
         total += size
         held = client.transport.get_write_buffer_size()
         assert (held > 500) == ("pause" in client.events)
@@ -135,8 +144,9 @@ async def test_a_small_socket_buffer_pauses_inside_write(loop, size):
     await closed(client, server_side)
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("small", [0, 1])
-async def test_pause_never_comes_later_than_the_write(loop, small):
+async def test_pause_never_comes_later_than_the_write(loop, small, kept):
     """Not even when many writes, one in each turn, fill the socket bit by bit."""
     server_side, client, server = await connected()
     server_side.transport.pause_reading()
@@ -144,7 +154,7 @@ async def test_pause_never_comes_later_than_the_write(loop, small):
     total = 0
     while "pause" not in client.events and total < 64_000_000:
         for size in [1] * 20 * small + [100_000]:
-            client.transport.write(b"x" * size)
+            client.transport.write(piece(size, kept))
             total += size
             at_write = list(client.events)
             await turns(1)
@@ -155,11 +165,12 @@ async def test_pause_never_comes_later_than_the_write(loop, small):
     await closed(client, server_side)
 
 
-async def test_closing_or_aborting_after_a_large_write(loop):
+@pytest.mark.parametrize("kept", [True, False])
+async def test_closing_or_aborting_after_a_large_write(loop, kept):
     """What the socket had room for is not lost by close(); by abort() only what is held."""
     for method in ("close", "abort"):
         server_side, client, server = await connected()
-        client.transport.write(b"x" * 150_000)
+        client.transport.write(piece(150_000, kept))
         getattr(client.transport, method)()
         await until(lambda: server_side.events[-1] == "lost")
         assert len(server_side.data) == 150_000
@@ -472,12 +483,14 @@ def test_reading_twice_is_no_error_but_bad_arguments_are(same_as_asyncio):
     assert same_as_asyncio(body)[:2] == ["TypeError", "TypeError"]
 
 
-async def test_large_answers_to_many_connections_in_one_turn(loop):
+@pytest.mark.parametrize("kept", [True, False])
+async def test_large_answers_to_many_connections_in_one_turn(loop, kept):
     """More than is held back in all, several times in a row: nothing is lost, nobody is paused."""
     pairs = [await connected() for _ in range(30)]
+    answers = [bytes([i]) * 200_000 for i in range(30)] if kept else None
     for _ in range(4):
         for i, (server_side, _, _) in enumerate(pairs):
-            server_side.transport.write(bytes([i]) * 200_000)
+            server_side.transport.write(answers[i] if kept else bytes([i]) * 200_000)
         await until(lambda: all(len(client.data) % 200_000 == 0 for _, client, _ in pairs))
     await until(lambda: all(len(client.data) == 800_000 for _, client, _ in pairs))
     for i, (server_side, client, _) in enumerate(pairs):

@@ -287,10 +287,19 @@ fits(PaTransport *t)
     return above <= t->room;
 }
 
+/* Whether what was written last seems to be freed as soon as it is sent: only the queue has it, and the
+ * caller of write(). */
+static bool
+only_here(const PaTransport *t)
+{
+    return Py_REFCNT(pa_queue_last(&t->queue)) <= 2;
+}
+
 /* Whether the queue cannot stay above the high-water mark when it is sent: then the protocol does not
  * notice if that is later. Large answers that leave one after the other cost less than each behind
- * its handler, because their receiver stays awake. What a callback of the protocol writes leaves when
- * it returns anyway. */
+ * its handler, because their receiver stays awake; unless each is memory of its own, which the
+ * processor's caches no longer hold by then, while memory that is freed now serves the next answer.
+ * What a callback of the protocol writes leaves when it returns anyway. */
 static bool
 may_wait(PaTransport *t)
 {
@@ -299,7 +308,7 @@ may_wait(PaTransport *t)
     }
     PaLoop *loop = t->member.loop;
     bool too_much = !t->deferred && loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL;
-    if (t->in_callback || too_much || !fits(t)) {
+    if (t->in_callback || too_much || only_here(t) || !fits(t)) {
         return false;
     }
     if (!t->deferred) {
