@@ -2,12 +2,12 @@
 
     python -m benchmarks [--quick] [--rows ROW ...] [--loops LOOP ...] [--json FILE]
 
-In each round a row is measured on every loop, and ratios are taken within the round. Servers share
-one core, and their load the other: what slows the machine down for a moment, by half at times,
-slows all of them. Those of all loops run at once, or, if they are large, pyasync's and one other at
-a time. How many messages a server answers per second is measured after that, while it has the core
-for itself. Other rows are measured on one loop after the other (in every second round from the last
-loop to the first), so those that are compared lie seconds apart. A few rounds of a row follow each
+In each round a row is measured on every loop, and ratios are taken within the round. All loops
+share one core, and the load of servers has the other: what slows the machine down for a moment, by
+half at times, slows all of them. They run at once, or, if they are large servers, pyasync's and one
+other at a time. How many messages a server answers per second is measured after that, while it has
+the core for itself. The row that takes the clock on the wall is measured on one loop after the
+other (in every second round from the last loop to the first). A few rounds of a row follow each
 other on the same processes, then as many of the next row, and after the last row the first has more
 in fresh processes, until the number of rounds or the time is used up; the first few are always
 finished. A row that a loop cannot run is shown as failed, with the reason, and not tried again. A
@@ -49,7 +49,7 @@ from benchmarks.results import (
     describe,
     result_file,
 )
-from benchmarks.rows import ALL, BENCH_ROWS, GROUPS, PAIRS, STARTS, BenchRow
+from benchmarks.rows import ALL, BENCH_ROWS, GROUPS, PAIRS, STARTS, WORKERS, BenchRow
 from benchmarks.turns import FULL, QUICK, Figures, Session
 from benchmarks.wrk import check_wrk
 
@@ -93,8 +93,12 @@ def measure_pairs(
 def measure_together(
     session: Session, row: BenchRow, names: Sequence[str], result: RowResult
 ) -> dict[str, Figures]:
-    """A turn of each of `names` on a shared core, after each server has started and served."""
-    if row.together != STARTS and not session.servers:
+    """A turn of each of `names` on a shared core, after each server has started and served, or each
+    worker has started."""
+    if row.together == WORKERS:
+        for name in names:
+            session.worker(name)
+    elif row.together != STARTS and not session.servers:
         measure_names(session, row, names, 1, result)
     names = [name for name in names if name not in result.failed]
     pairs = row.together == PAIRS and OURS in names and len(names) > 1

@@ -2,23 +2,52 @@
 
     python -m benchmarks.bare_loop --style protocol [--unix PATH]
 
-Runs the very protocols of echo_server.py. Listens on 127.0.0.1 at a free port, or at PATH; prints
-the port or the path; ends on SIGTERM, or when a client does what an echo's client does not.
+Runs the very protocols of echo_server.py, and its coroutine of streams. Listens on 127.0.0.1 at a
+free port, or at PATH; prints the port or the path; ends on SIGTERM, or when a client does what an
+echo's client does not.
 """
 
 import argparse
+import asyncio
 import importlib.util
 import socket
 import subprocess
 import sysconfig
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
-from benchmarks.echo_server import EchoBufferedProtocol, EchoProtocol
+from benchmarks.echo_server import EchoBufferedProtocol, EchoProtocol, echo_stream
 from benchmarks.listen import BACKLOG, announce, tcp_listener
+from benchmarks.loops import loop_factory
 from benchmarks.processes import C_PROGRAMS, C_SOURCES
+from benchmarks.results import OURS
 
 MODULE = C_PROGRAMS / f"bare_loop{sysconfig.get_config_var('EXT_SUFFIX')}"
-PROTOCOLS = {"protocol": EchoProtocol, "buffered": EchoBufferedProtocol}
+
+
+def stream_factory() -> Callable[[Any], tuple[asyncio.StreamReader, Any]]:
+    """What makes a connection's reader, and the coroutine that waits for its data, of a transport.
+
+    The futures are those of a loop of pyasync, which never runs.
+    """
+    loop = loop_factory(OURS)()
+
+    def factory(transport: Any) -> tuple[asyncio.StreamReader, Any]:
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        coroutine = echo_stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+        coroutine.send(None)
+        return reader, coroutine
+
+    return factory
+
+
+FACTORIES: dict[str, Callable[[], Callable[..., Any]]] = {
+    "protocol": lambda: EchoProtocol,
+    "buffered": lambda: EchoBufferedProtocol,
+    "streams": stream_factory,
+}
 
 
 def build_bare_loop() -> None:
@@ -51,18 +80,14 @@ def listen(path: str | None) -> socket.socket:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bare_loop", description=__doc__)
-    parser.add_argument("--style", choices=PROTOCOLS, required=True)
+    parser.add_argument("--style", choices=FACTORIES, required=True)
     parser.add_argument("--unix", metavar="PATH", help="listen there instead of on a port")
     options = parser.parse_args()
     listener = listen(options.unix)
     announce(options.unix or listener.getsockname()[1])
     serve = load_bare_loop().serve
-    serve(
-        listener.fileno(),
-        PROTOCOLS[options.style],
-        options.unix is None,
-        options.style == "buffered",
-    )
+    factory = FACTORIES[options.style]()
+    serve(listener.fileno(), factory, options.unix is None, options.style)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,12 @@ without any socket (floor_parts.py), once for the few rounds that a row's server
 what carrying the bytes costs: the server CPU of a C server of bare system calls under the same
 load, or of pyasync's own plain echo where that is less and not the row itself. Beside the sum
 stands what does both at once: a C server that keeps busy for as long as the Python, or has OpenSSL
-on its sockets; or a C loop that calls the row's protocol and does nothing else (bare_loop.py). The
-floor of an application, and of large messages over TLS, is what the row costs on pyasync less the
-share of samples (samples.py) that find it in pyasync's own code or in libuv: a loop that costs
-nothing. Rows of tasks carry nothing: their other part is what tasks cost on the quicker of pyasync
-and the best peer. Threads, processes and start-up are compared with the same done without any loop.
+on its sockets; or a C loop that calls the row's protocol or coroutine and does nothing else
+(bare_loop.py). The floor of an application, and of large messages over TLS, is what the row costs
+on pyasync less the share of samples (samples.py) that find it in pyasync's own code or in libuv: a
+loop that costs nothing. Rows of tasks carry nothing: their other part is what tasks cost on the
+quicker of pyasync and the best peer. Threads, processes and start-up are compared with the same
+done without any loop.
 
 In each round the parts of a row, pyasync's row and that of its best peer (as the results of `make
 bench` name it) are measured, all servers at once; ratios are taken within the round. Where there
@@ -315,6 +316,10 @@ PLAIN_TEXT = "a plain echo of the bytes on the wire, in C or in pyasync, whichev
 BARE_TEXT = "a C server of bare system calls that echoes the same"
 PROTOCOL_TEXT = f"the row's protocol called with a message, writing for nothing; {BARE_TEXT}"
 BARE_LOOP_TEXT = "the stand-in is a C loop of bare system calls that calls the row's protocol"
+BARE_STREAM_TEXT = (
+    "the stand-in is a C loop of bare system calls that puts the message into the reader's buffer "
+    "and sends into the coroutine"
+)
 ACCEPT_TEXT = (
     "the row's protocol made, called when the connection is made and lost, closing for nothing; a "
     "C server of bare system calls that accepts and closes"
@@ -352,7 +357,11 @@ FLOORS = {
             f"{PROTOCOL_TEXT}; {BARE_LOOP_TEXT}",
             echo_floor(SMALL, "buffered", own=False, bare_loop="buffered"),
         ),
-        Floor("streams_1k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(SMALL, "streams")),
+        Floor(
+            "streams_1k",
+            f"{STREAM_TEXT}; {PLAIN_TEXT}; {BARE_STREAM_TEXT}",
+            echo_floor(SMALL, "streams", bare_loop="streams"),
+        ),
         Floor("streams_100k", f"{STREAM_TEXT}; {PLAIN_TEXT}", echo_floor(LONG, "streams")),
         Floor(
             "sock_1k",

@@ -5,10 +5,10 @@ pyasync to its reference that was set as the goal: 1.2 is "1.2 times as fast as 
 (or, for `against=C_SERVER`, as the C libuv server). No row may be below 1.0 against any loop. Each
 kind of row is measured by a function of turns.py that `measure` names with its arguments.
 
-The CPU time of servers is measured while they share a core (`together`), as the kernel can tell it
-apart: what slows the machine for a moment slows all of them. All of a row's small servers run at
-once. Of large ones, and of those that handle large messages, pyasync's and one other at a time do,
-as more would drive each other out of the core's caches.
+CPU time is measured while all loops share a core (`together`), as the kernel can tell it apart:
+what slows the machine for a moment slows all of them. All of a row's small servers run at once. Of
+large ones, and of those that handle large messages, pyasync's and one other at a time do, as more
+would drive each other out of the core's caches.
 """
 
 from collections.abc import Callable
@@ -37,11 +37,11 @@ BEST = "best peer"
 # The least geometric means that were set as the goal, by group and loop.
 MEAN_TARGETS = {TASKS: {BEST: 1.6, "uvloop": 2.5}, NETWORK: {BEST: 1.15}}
 NANOSECONDS, CPU, MILLISECONDS = "ns", "us CPU", "ms CPU"
-LARGE = (
-    64 * 1024
-)  # bytes; several servers that handle larger messages need more cache than there is
-# What of a row runs at once, on one core: all servers, two of them, or all interpreters that start.
-ALL, PAIRS, STARTS = "all", "pairs", "starts"
+# Bytes of a message; several servers that handle larger ones need more cache than there is.
+LARGE = 64 * 1024
+# What of a row runs at once, on one core: all servers, two of them, all workers, or all
+# interpreters that start.
+ALL, PAIRS, WORKERS, STARTS = "all", "pairs", "workers", "starts"
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class BenchRow:
     against: str = BEST
     servers: tuple[str, ...] = ()  # limits that are measured beside the loops
     not_a_peer: tuple[str, ...] = ()  # loops that are shown but not compared with
-    together: str | None = None  # ALL, PAIRS or STARTS; None if loops are measured one by one
+    together: str | None = None  # one of those above; None if loops are measured one by one
 
 
 def task(key: str, target: float = 1.0) -> BenchRow:
@@ -65,12 +65,15 @@ def task(key: str, target: float = 1.0) -> BenchRow:
     title = IN_PROCESS_ROWS[key].title
     measure = partial(in_process_row, key)
     servers = (BY_HAND,) if key in HAND_ROWS else ()
-    return BenchRow(key, title, TASKS, NANOSECONDS, measure, target, servers=servers)
+    return BenchRow(
+        key, title, TASKS, NANOSECONDS, measure, target, servers=servers, together=WORKERS
+    )
 
 
-def rest(key: str, unit: str = NANOSECONDS) -> BenchRow:
+def rest(key: str, together: str | None = WORKERS) -> BenchRow:
     """A row of cold_rows.py."""
-    return BenchRow(key, IN_PROCESS_ROWS[key].title, REST, unit, partial(in_process_row, key))
+    title, measure = IN_PROCESS_ROWS[key].title, partial(in_process_row, key)
+    return BenchRow(key, title, REST, NANOSECONDS, measure, together=together)
 
 
 def echo(
@@ -178,7 +181,7 @@ BENCH_ROWS = {
         echo("tls_handshake", "TLS handshake, x 50", "tls-accept", 1, 50, group=REST),
         rest("getaddrinfo_literal"),
         rest("executor_round_trip"),
-        rest("spawn"),
+        rest("spawn", together=None),
         start_up("import", "import of the loop's module", run=False),
         start_up("run_noop", "import and run(noop())", run=True),
     )

@@ -111,13 +111,14 @@ class Session:
             path.unlink()  # sockets, and what else servers were given
 
     def worker(self, loop: str) -> Worker:
-        """The loop's worker process, started if there is none that lives."""
+        """The loop's worker process, started if there is none that lives; who drives by hand has
+        one of asyncio's to itself."""
         if self.acceptor is None:
             command = echo_server_command(C_SERVER, "protocol", None)
             self.acceptor = Server(command, core=load_core())
             os.environ[ACCEPTOR_PORT] = self.acceptor.address
         if loop not in self.workers or not self.workers[loop].alive:
-            self.workers[loop] = Worker(loop)
+            self.workers[loop] = Worker("asyncio" if loop == BY_HAND else loop)
         return self.workers[loop]
 
     def end_rows(self) -> None:
@@ -136,10 +137,9 @@ class Session:
 
 
 def in_process_row(key: str, session: Session, loop: str) -> Figures:
-    """ns per operation, in the loop's worker; driven by hand in asyncio's."""
-    if loop == BY_HAND:
-        loop, key = "asyncio", f"{BY_HAND} {key}"
-    return session.worker(loop).measure(key, session.effort.task_seconds, session.effort.repeats)
+    """ns per operation, in the loop's worker."""
+    order = f"{BY_HAND} {key}" if loop == BY_HAND else key
+    return session.worker(loop).measure(order, session.effort.task_seconds, session.effort.repeats)
 
 
 def echo_row(

@@ -4,8 +4,8 @@
 
 The child (`main()`) reads a JSON object per line, {"row", "seconds", "repeats"}, and answers with
 {"value": ns per operation}; rows are those of task_rows.py, cold_rows.py and hand_rows.py. The
-parent (`Worker`) keeps one such child per loop and asks them in turns, so a row of one loop is
-measured within a second of the same row of the others. Each row runs on a fresh loop.
+parent (`Worker`) keeps one such child per loop and asks all of them at once, as they count CPU
+time. Each row runs on a fresh loop.
 """
 
 import argparse
@@ -74,6 +74,10 @@ class Worker:
         self._errors.seek(0)
         last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
         return " ".join([f"ended with status {status}", *last])
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
     @property
     def alive(self) -> bool:

@@ -380,9 +380,12 @@ def test_the_bare_server_carries_every_byte(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
 @pytest.mark.parametrize(
-    ("style", "kind"), [("protocol", "tcp"), ("buffered", "tcp"), ("protocol", "unix")]
+    ("style", "kind"),
+    [("protocol", "tcp"), ("buffered", "tcp"), ("streams", "tcp"), ("protocol", "unix")],
 )
-def test_the_bare_loop_calls_protocols(programs: Path, tmp_path: Path, style: str, kind: str):
+def test_the_bare_loop_calls_protocols_and_coroutines(
+    programs: Path, tmp_path: Path, style: str, kind: str
+):
     build_bare_loop()
     path = str(tmp_path / "echo") if kind == "unix" else None
     check_load(programs, echo_server_command(BARE_LOOP, style, path), kind, ["--size=1024"])

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from benchmarks.__main__ import measure_alone, measure_row
+from benchmarks.hand_rows import BY_HAND
 from benchmarks.processes import Failed
 from benchmarks.results import RowResult
-from benchmarks.rows import ALL, CPU, NETWORK, PAIRS, STARTS, BenchRow
-from benchmarks.turns import FULL, child_seconds
+from benchmarks.rows import ALL, BENCH_ROWS, CPU, NETWORK, PAIRS, STARTS, WORKERS, BenchRow
+from benchmarks.turns import FULL, QUICK, Session, child_seconds
 
 LOOPS = ["asyncio", "pyasync", "uvloop"]
 
@@ -24,6 +25,11 @@ class FakeSession:
         self.effort = FULL
         self.servers: dict[tuple[str, ...], object] = {}
         self.shared: float | None = None
+        self.workers: list[str] = []
+
+    def worker(self, loop: str) -> None:
+        if loop not in self.workers:
+            self.workers.append(loop)
 
 
 def row(measure: Any, together: str | None) -> BenchRow:
@@ -55,6 +61,32 @@ def test_small_servers_run_all_at_once():
     assert result.rounds == [{loop: {"value": float(len(loop))} for loop in LOOPS}] * 2
     assert turns[: len(LOOPS)] == LOOPS  # they start one by one, which does not count
     assert len(turns) == 3 * len(LOOPS)
+
+
+def test_workers_start_one_by_one_and_run_all_at_once_from_the_first_turn_on():
+    all_there = threading.Barrier(len(LOOPS), timeout=10)
+
+    def measure(session: FakeSession, loop: str) -> dict[str, float]:
+        assert session.workers == LOOPS
+        all_there.wait()
+        return {"value": 1.0}
+
+    result = measured(row(measure, WORKERS), rounds=2)
+    assert result.rounds == [{loop: {"value": 1.0} for loop in LOOPS}] * 2
+
+
+def test_who_drives_by_hand_is_measured_beside_asyncio_in_a_process_of_its_own():
+    session = Session(QUICK)
+    result = RowResult()
+    try:
+        measure_row(session, BENCH_ROWS["task_switch"], ["asyncio"], result)
+        workers = {name: worker.pid for name, worker in session.workers.items()}
+    finally:
+        session.close()
+    assert result.failed == {}
+    assert workers.keys() == {"asyncio", BY_HAND}
+    assert len(set(workers.values())) == 2
+    assert result.rounds[0][BY_HAND]["value"] < result.rounds[0]["asyncio"]["value"]
 
 
 def test_interpreters_that_start_run_all_at_once_from_the_first_turn_on():
@@ -154,7 +186,7 @@ def test_others_follow_each_other_from_either_end():
     assert turns == [*LOOPS, *reversed(LOOPS), *LOOPS]
 
 
-@pytest.mark.parametrize("together", [ALL, None])
+@pytest.mark.parametrize("together", [ALL, WORKERS, None])
 def test_a_loop_that_fails_is_not_tried_again(together: str | None):
     turns = []
 
@@ -171,7 +203,7 @@ def test_a_loop_that_fails_is_not_tried_again(together: str | None):
     assert result.rounds == [{"pyasync": {"value": 1.0}, "uvloop": {"value": 1.0}}] * 2
 
 
-@pytest.mark.parametrize("together", [ALL, PAIRS, None])
+@pytest.mark.parametrize("together", [ALL, PAIRS, WORKERS, None])
 def test_a_row_that_no_loop_can_run_has_rounds_without_figures(together: str | None):
     def measure(session: FakeSession, loop: str) -> dict[str, float]:
         raise Failed("no such server")
