@@ -33,7 +33,7 @@ struct Server {
     PyObject *factory;                                        /* borrowed */
     int (*begin)(const Server *server, Transport *transport); /* 0, or -1 with an exception */
     ssize_t (*receive)(const Transport *transport); /* bytes, -1 with errno, -2 with an exception */
-    PyObject *(*deliver)(const Transport *transport, Py_ssize_t count); /* what ends it, or NULL */
+    PyObject *(*deliver)(const Transport *transport, Py_ssize_t count); /* new, or NULL */
     void (*end)(Transport *transport);
 };
 
