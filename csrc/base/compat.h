@@ -63,6 +63,15 @@ PyObject_GetOptionalAttr(PyObject *obj, PyObject *name, PyObject **result)
 }
 #endif
 
+#if PY_VERSION_HEX < 0x030e0000
+/* Whether nobody has the argument of a C function but the expression that it was called with. */
+static inline int
+PyUnstable_Object_IsUniqueReferencedTemporary(PyObject *obj)
+{
+    return Py_REFCNT(obj) == 1;
+}
+#endif
+
 /* The object of a weak reference: 1 with a new reference, 0 with *obj NULL when it is gone, -1 with
  * an error. */
 static inline int

@@ -80,12 +80,6 @@ pa_queue_first(const PaQueue *queue)
     return queue_chunks(queue)[queue->head];
 }
 
-PyObject *
-pa_queue_last(const PaQueue *queue)
-{
-    return queue_chunks(queue)[queue->head + queue->count - 1];
-}
-
 static void
 reset(PaQueue *queue)
 {

@@ -29,8 +29,6 @@ int pa_queue_push(PaQueue *queue, PyObject *bytes);
 int pa_queue_peek(const PaQueue *queue, struct iovec *iov, int room);
 /* The first chunk, of which `offset` bytes are sent: borrowed; the queue must not be empty. */
 PyObject *pa_queue_first(const PaQueue *queue);
-/* The last one, likewise. */
-PyObject *pa_queue_last(const PaQueue *queue);
 /* Drops the first `sent` bytes, which must be there. */
 void pa_queue_consume(PaQueue *queue, size_t sent);
 /* The same for what is no bytes: the caller says what it counts for, more than 0. */

@@ -21,6 +21,8 @@
 #define MOST_DEFERRED        ((size_t)256 * 1024)
 #define MOST_DEFERRED_IN_ALL ((size_t)4 * 1024 * 1024)
 
+#define LARGE_WRITE ((Py_ssize_t)32 * 1024) // bytes whose memory is better used again soon
+
 /* What a call that sends takes of SO_SNDBUF beside twice its bytes: a packet for the last few of them. */
 #define CALL_OVERHEAD ((size_t)4 * 1024)
 
@@ -287,28 +289,20 @@ fits(PaTransport *t)
     return above <= t->room;
 }
 
-/* Whether what was written last seems to be freed as soon as it is sent: only the queue has it, and the
- * caller of write(). */
-static bool
-only_here(const PaTransport *t)
-{
-    return Py_REFCNT(pa_queue_last(&t->queue)) <= 2;
-}
-
 /* Whether the queue cannot stay above the high-water mark when it is sent: then the protocol does not
  * notice if that is later. Large answers that leave one after the other cost less than each behind
- * its handler, because their receiver stays awake; unless each is memory of its own, which the
- * processor's caches no longer hold by then, while memory that is freed now serves the next answer.
- * What a callback of the protocol writes leaves when it returns anyway. */
+ * its handler, because their receiver stays awake; unless they are temporary, as the processor's caches
+ * no longer hold them all by then, while memory that is freed now serves the next answer. What a
+ * callback of the protocol writes leaves when it returns anyway. */
 static bool
-may_wait(PaTransport *t)
+may_wait(PaTransport *t, bool temporary)
 {
     if (t->queue.size <= t->high_water) {
         return true;
     }
     PaLoop *loop = t->member.loop;
     bool too_much = !t->deferred && loop->flush_size + t->queue.size > MOST_DEFERRED_IN_ALL;
-    if (t->in_callback || too_much || only_here(t) || !fits(t)) {
+    if (t->in_callback || temporary || too_much || !fits(t)) {
         return false;
     }
     if (!t->deferred) {
@@ -319,12 +313,13 @@ may_wait(PaTransport *t)
     return true;
 }
 
-/* After something was queued: now or later? */
+/* After something was queued, `temporary` if it is large and its memory is free when it is sent: now or
+ * later? */
 static int
-queued(PaTransport *t)
+queued(PaTransport *t, bool temporary)
 {
     if (!t->write_blocked) {
-        if (pa_transport_flush_will_come(t) && may_wait(t)) {
+        if (pa_transport_flush_will_come(t) && may_wait(t, temporary)) {
             if (!t->in_callback && !t->flush_linked) {
                 pa_transport_flush_link(t);
             }
@@ -466,7 +461,9 @@ pa_transport_write(PaTransport *t, PyObject *data)
     if (t->conn_lost) {
         return pa_transport_dropped(t);
     }
-    return pa_queue_push(&t->queue, data) < 0 ? -1 : queued(t);
+    bool temporary = PyBytes_GET_SIZE(data) >= LARGE_WRITE &&
+                     PyUnstable_Object_IsUniqueReferencedTemporary(data);
+    return pa_queue_push(&t->queue, data) < 0 ? -1 : queued(t, temporary);
 }
 
 int
@@ -533,7 +530,7 @@ pa_transport_writelines(PaTransport *t, PyObject *lines)
         }
     }
     Py_DECREF(list);
-    return result < 0 || t->conn_lost || t->queue.count == 0 ? result : queued(t);
+    return result < 0 || t->conn_lost || t->queue.count == 0 ? result : queued(t, false);
 }
 #else
 /* asyncio's own of 3.11 joins the lines and writes the result. */
