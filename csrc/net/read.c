@@ -6,6 +6,7 @@
  * the reader's buffer. Buffered protocols receive into their own memory. A read that filled its buffer
  * is followed by another, a few times at most, so that one busy connection cannot starve the others.
  * What the protocol wrote meanwhile is sent when its method returns, or soon after (flush.c). */
+#include "net/syscalls.h"
 #include "net/transport.h"
 
 #include <errno.h>
@@ -22,7 +23,7 @@ receive(PaTransport *t, void *buffer, size_t size)
 {
     ssize_t received;
     do {
-        received = recv(t->fd, buffer, size, MSG_DONTWAIT);
+        received = pa_recv(t->fd, buffer, size, MSG_DONTWAIT);
     } while (received < 0 && errno == EINTR);
     return received;
 }

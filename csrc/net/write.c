@@ -6,6 +6,7 @@
  * is not immutable bytes, and when no poll of this thread's loop will come. A full socket sets
  * write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these functions, a queue
  * that is not blocked is either empty or will be flushed. */
+#include "net/syscalls.h"
 #include "net/transport.h"
 
 #include <errno.h>
@@ -71,7 +72,7 @@ send_piece(PaTransport *t, const char *data, size_t size)
 {
     ssize_t sent;
     do {
-        sent = send(t->fd, data, size, send_flags(t));
+        sent = pa_send(t->fd, data, size, send_flags(t));
     } while (sent < 0 && errno == EINTR);
     was_sent(t, sent);
     return sent;
