@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.__main__ import measure_alone, measure_row
 from benchmarks.hand_rows import BY_HAND
-from benchmarks.processes import Failed
+from benchmarks.processes import Failed, build_c_programs
 from benchmarks.results import RowResult
 from benchmarks.rows import ALL, BENCH_ROWS, CPU, NETWORK, PAIRS, STARTS, WORKERS, BenchRow
 from benchmarks.turns import FULL, QUICK, Session, child_seconds
@@ -75,7 +75,9 @@ def test_workers_start_one_by_one_and_run_all_at_once_from_the_first_turn_on():
     assert result.rounds == [{loop: {"value": 1.0} for loop in LOOPS}] * 2
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="the programs in C wait by epoll")
 def test_who_drives_by_hand_is_measured_beside_asyncio_in_a_process_of_its_own():
+    build_c_programs()
     session = Session(QUICK)
     result = RowResult()
     try:
