@@ -84,27 +84,17 @@ async def test_behind_writes_that_the_socket_does_not_take(loop, file):
     await closed(sender, receiver)
 
 
-async def test_what_was_written_before_an_empty_part_is_not_held_back(loop, file):
-    """A kernel that is told of more waits for it, up to 200 ms."""
+@pytest.mark.parametrize(("written", "left"), [(b"x", 0), (b"", 10)])
+async def test_nothing_is_held_back_for_what_the_file_does_not_have(loop, file, written, left):
+    """What was written before, or its last bytes: told of more, a kernel waits up to 200 ms."""
     receiver, sender, _ = await connected(Recorder)
+    size = len(written) + left
     least = 1.0
     for number in range(1, 6):
         begun = time.monotonic()
-        sender.transport.write(b"x")
-        assert await loop.sendfile(sender.transport, file, len(DATA), 100) == 0
-        await until(lambda number=number: len(receiver.data) == number)
-        least = min(least, time.monotonic() - begun)
-    assert least < 0.1
-    await closed(sender, receiver)
-
-
-async def test_the_rest_of_a_short_file_is_not_held_back(loop, file):
-    receiver, sender, _ = await connected(Recorder)
-    least = 1.0
-    for number in range(1, 6):
-        begun = time.monotonic()
-        assert await loop.sendfile(sender.transport, file, len(DATA) - 10, 100) == 10
-        await until(lambda number=number: len(receiver.data) == 10 * number)
+        sender.transport.write(written)
+        assert await loop.sendfile(sender.transport, file, len(DATA) - left, 100) == left
+        await until(lambda number=number: len(receiver.data) == size * number)
         least = min(least, time.monotonic() - begun)
     assert least < 0.1
     await closed(sender, receiver)
