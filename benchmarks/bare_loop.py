@@ -8,45 +8,28 @@ echo's client does not.
 """
 
 import argparse
-import asyncio
 import importlib.util
 import socket
 import subprocess
 import sysconfig
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
-from benchmarks.echo_server import EchoBufferedProtocol, EchoProtocol, echo_stream
+from benchmarks.echo_server import EchoBufferedProtocol, EchoProtocol
+from benchmarks.floor_echoes import waiting_stream
 from benchmarks.listen import BACKLOG, announce, tcp_listener
 from benchmarks.loops import loop_factory
 from benchmarks.processes import C_PROGRAMS, C_SOURCES
 from benchmarks.results import OURS
 
 MODULE = C_PROGRAMS / f"bare_loop{sysconfig.get_config_var('EXT_SUFFIX')}"
-
-
-def stream_factory() -> Callable[[Any], tuple[asyncio.StreamReader, Any]]:
-    """What makes a connection's reader, and the coroutine that waits for its data, of a transport.
-
-    The futures are those of a loop of pyasync, which never runs.
-    """
-    loop = loop_factory(OURS)()
-
-    def factory(transport: Any) -> tuple[asyncio.StreamReader, Any]:
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        coroutine = echo_stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-        coroutine.send(None)
-        return reader, coroutine
-
-    return factory
-
-
+# Streams have the futures of a loop of pyasync, which never runs.
 FACTORIES: dict[str, Callable[[], Callable[..., Any]]] = {
     "protocol": lambda: EchoProtocol,
     "buffered": lambda: EchoBufferedProtocol,
-    "streams": stream_factory,
+    "streams": lambda: partial(waiting_stream, loop_factory(OURS)()),
 }
 
 

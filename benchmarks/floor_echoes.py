@@ -7,7 +7,7 @@ the protocol's callback or the coroutine of echo_server.py, from one message to 
 import argparse
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -184,21 +184,24 @@ async def sock(options: argparse.Namespace) -> tuple[float, bytes]:
     return figure, message
 
 
+def waiting_stream(
+    loop: asyncio.AbstractEventLoop, transport: Any
+) -> tuple[asyncio.StreamReader, Coroutine[Any, Any, None]]:
+    """A connection's reader, and the streams' echo coroutine, which waits for its data."""
+    reader = asyncio.StreamReader(loop=loop)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    coroutine = echo_stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
+    coroutine.send(None)
+    return reader, coroutine
+
+
 async def streams(options: argparse.Namespace) -> tuple[float, bytes]:
     """CPU us per message of the streams' echo coroutine, and the message."""
     loop = asyncio.get_running_loop()
     message = bytes(options.size)
     written: list[Any] = []
-    readers, coroutines = [], []
-    for _ in range(CONNECTIONS):
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        transport = Dropping(written)
-        protocol.connection_made(transport)
-        coroutine = echo_stream(reader, asyncio.StreamWriter(transport, protocol, reader, loop))
-        coroutine.send(None)  # it waits for data now
-        readers.append(reader)
-        coroutines.append(coroutine)
+    pairs = [waiting_stream(loop, Dropping(written)) for _ in range(CONNECTIONS)]
+    readers, coroutines = zip(*pairs, strict=True)
 
     def measure() -> float:
         for reader in readers:

@@ -76,10 +76,6 @@ class Worker:
         return " ".join([f"ended with status {status}", *last])
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         return self._process.poll() is None
 

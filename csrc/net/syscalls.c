@@ -7,7 +7,8 @@
 ssize_t (*pa_recv)(int fd, void *buffer, size_t size, int flags) = recv;
 ssize_t (*pa_send)(int fd, const void *data, size_t size, int flags) = send;
 
-#if defined(__linux__) && defined(__GLIBC__)
+/* Where the kernel has always had these calls: elsewhere they came late, or are one of another name. */
+#if defined(__linux__) && defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
 
 #include <dlfcn.h>
 #include <gnu/libc-version.h>

@@ -1,9 +1,9 @@
 /* net/syscalls.h: recv() and send(), straight from the kernel where the C library is slow.
  *
- * A thread can be cancelled in the library's functions of these names, and from glibc 2.41 on they
- * spend as much on that as on all else that they do: 1-3% of an echo. Nobody cancels a thread that
- * runs Python. Where somebody has put a function of his own in the place of the library's (LD_PRELOAD,
- * a sanitizer), that one is called. */
+ * A thread can be cancelled in the library's functions of these names, and from glibc 2.41 on every
+ * call pays for that: 1-2% of an echo. Nobody cancels a thread that runs Python. Where somebody has
+ * put a function of his own in the place of the library's (LD_PRELOAD, a sanitizer), that one is
+ * called. */
 #ifndef PA_NET_SYSCALLS_H
 #define PA_NET_SYSCALLS_H
 

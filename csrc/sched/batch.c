@@ -253,7 +253,8 @@ run_batch_debug(PaSched *sched, size_t todo)
     return err;
 }
 
-/* The object whose turn comes soon, four cache lines with what the collector and the allocator keep before it. */
+/* The object whose turn comes soon: four cache lines, with what the collector and the allocator keep
+ * before it. */
 static inline void
 fetch_ahead(const PaRing *ring)
 {
