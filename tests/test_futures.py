@@ -234,6 +234,77 @@ def test_an_error_in_a_callback_is_reported_and_the_others_run(loop):
     assert found[0]["message"].startswith("Exception in callback ")
 
 
+def test_an_error_in_a_callback_is_reported_as_that_of_its_handle(same_as_asyncio):
+    """The exception handler gets a Handle that shows the callback, its future and its context."""
+
+    def body(loop):
+        found, contexts = [], []
+        loop.set_exception_handler(lambda loop, context: found.append(context))
+
+        def failing(future):
+            variable.set("changed")
+            raise ValueError("in a callback")
+
+        future = loop.create_future()
+        future.add_done_callback(failing)
+        context = contextvars.copy_context()
+        future.add_done_callback(failing, context=context)
+        future.set_result(None)
+        turn(loop)
+        for told in found:
+            handle = told["handle"]
+            contexts.append(context.get(variable))
+            assert isinstance(handle, asyncio.Handle) and handle._args == (future,)
+            if hasattr(handle, "get_context"):
+                assert handle.get_context()[variable] == "changed"
+        return contexts, [(plain(told["message"]), plain(repr(told["handle"]))) for told in found]
+
+    contexts, shown = same_as_asyncio(body)
+    assert contexts == ["changed", "changed"] and "failing" in shown[0][0]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_a_callback_leaves_the_others_queued(loop, kind):
+    seen = []
+
+    def interrupt(future):
+        raise kind("now")
+
+    future = loop.create_future()
+    future.add_done_callback(interrupt)
+    future.add_done_callback(seen.append)
+    future.set_result(None)
+    with pytest.raises(kind):
+        turn(loop)
+    turn(loop)
+    assert seen == [future]
+
+
+@pytest.mark.parametrize("deed", ["close", "debug"])
+def test_what_becomes_of_callbacks_that_are_due(loop, deed):
+    """Closing the loop releases them with what they hold; in debug mode they run all the same."""
+
+    class Callback:
+        def __call__(self, future):
+            called.append(future.result())
+
+    called, callback, future = [], Callback(), loop.create_future()
+    held = weakref.ref(callback)
+    future.add_done_callback(callback)
+    future.add_done_callback(Callback())
+    del callback
+    future.set_result(1)
+    if deed == "close":
+        loop.close()
+    else:
+        loop.set_debug(not loop.get_debug())
+        turn(loop)
+    del future
+    gc.collect()
+    assert held() is None
+    assert called == ([] if deed == "close" else [1, 1])
+
+
 def test_awaiting(loop):
     async def body():
         future = loop.create_future()

@@ -377,9 +377,13 @@ def test_an_unclosed_loop_with_work_is_freed_whole(snippet):
         loop.call_soon(print, loop)
         loop.call_later(100, print, loop)
         loop.run_until_complete(asyncio.sleep(0))
+        loop.call_soon(print, loop)
+        future = loop.create_future()
+        future.add_done_callback(lambda future, loop=loop: print(loop))
+        future.set_result(None)
         reference = weakref.ref(loop)
         warnings.simplefilter("ignore")
-        del loop
+        del loop, future
         gc.collect()
         print(reference())
         """

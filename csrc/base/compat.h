@@ -72,6 +72,16 @@ PyUnstable_Object_IsUniqueReferencedTemporary(PyObject *obj)
 }
 #endif
 
+/* PyObject_ClearWeakRefs(), called only when there are any. */
+static inline void
+pa_clear_weakrefs(PyObject *obj)
+{
+    Py_ssize_t offset = Py_TYPE(obj)->tp_weaklistoffset;
+    if (offset != 0 && *(PyObject **)((char *)obj + offset) != NULL) {
+        PyObject_ClearWeakRefs(obj);
+    }
+}
+
 /* The object of a weak reference: 1 with a new reference, 0 with *obj NULL when it is gone, -1 with
  * an error. */
 static inline int

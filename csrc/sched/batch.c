@@ -109,27 +109,40 @@ pa_sched_take_due_timers(PaSched *sched, double now)
     return 0;
 }
 
-/* A task entry raised: an exit goes on (-1); anything else is reported as the failure of the
- * callback that asyncio would have run here. */
+/* The callback that asyncio would have had in the handle of a direct entry. New reference. */
+static PyObject *
+callback_of(PaSched *sched, const PaEntry *entry)
+{
+    if (pa_entry_kind(entry) == PA_ENTRY_CALLBACK) {
+        return Py_NewRef(entry->arg);
+    }
+    return pa_task_wakeup_callable(sched->st, pa_entry_object(entry));
+}
+
+/* A task's or a callback's entry raised: an exit goes on (-1); anything else is reported as the
+ * failure of the handle that asyncio would have run here. */
 static int
-step_failed(PaSched *sched, PyObject *task)
+entry_failed(PaSched *sched, const PaEntry *entry)
 {
     if (pa_sched_is_exit_raised()) {
         return -1;
     }
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *callable = pa_task_wakeup_callable(sched->st, task);
-    PyObject *handle = callable == NULL ? NULL : pa_handle_new(sched, callable, NULL, 0, NULL);
+    PyObject *callback = callback_of(sched, entry), *future = pa_entry_object(entry);
+    Py_ssize_t nargs = pa_entry_kind(entry) == PA_ENTRY_CALLBACK ? 1 : 0;
+    PyObject *handle =
+        callback == NULL ? NULL : pa_handle_new(sched, callback, &future, nargs, entry->context);
     int err = 0;
     if (handle != NULL) {
         PyErr_SetRaisedException(Py_NewRef(exc));
         err = pa_handle_report(sched, handle);
+        pa_track_if_shared(handle);
     }
     else {
-        pa_write_unraisable(callable);
+        pa_write_unraisable(callback);
     }
     Py_XDECREF(handle);
-    Py_XDECREF(callable);
+    Py_XDECREF(callback);
     Py_DECREF(exc);
     return err;
 }
@@ -143,15 +156,39 @@ run_handle_entry(PaSched *sched, PyObject *handle)
     return pa_handle_run(sched, handle);
 }
 
+/* callback(future) in its context. 0, or -1 with what it raised. */
 static int
-run_direct_entry(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+run_callback(PaSched *sched, const PaEntry *entry)
 {
+    if (pa_sched_leave_task(sched) < 0) {
+        return -1;
+    }
+    PyObject *stack[] = {NULL, pa_entry_object(entry)};
+    PyObject *result = pa_call_in_context(entry->context, entry->arg, stack + 1,
+                                          1 | PY_VECTORCALL_ARGUMENTS_OFFSET);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
+static inline int
+run_direct_entry(PaSched *sched, const PaEntry *entry)
+{
+    PaEntryKind kind = pa_entry_kind(entry);
+    PyObject *obj = pa_entry_object(entry);
     if (kind == PA_ENTRY_READY) {
         return pa_sched_leave_task(sched) < 0 ? -1 : sched->run_ready(obj);
     }
-    int err = kind == PA_ENTRY_STEP ? pa_task_run_step(sched, obj, arg)
-                                    : pa_task_run_wakeup(sched, obj, arg);
-    return err < 0 ? step_failed(sched, obj) : 0;
+    int err;
+    if (kind == PA_ENTRY_WAKEUP) {
+        err = pa_task_run_wakeup(sched, obj, entry->arg);
+    }
+    else if (kind == PA_ENTRY_STEP) {
+        err = pa_task_run_step(sched, obj, entry->arg);
+    }
+    else {
+        err = run_callback(sched, entry);
+    }
+    return err < 0 ? entry_failed(sched, entry) : 0;
 }
 
 /* loop.time() in debug mode, where the cost of a call does not matter. -1.0 on error. */
@@ -230,12 +267,12 @@ pa_sched_run_timed(PaSched *sched, PyObject *handle)
 }
 
 static int
-run_entry_timed(PaSched *sched, PaEntryKind kind, PyObject *obj, PyObject *arg)
+run_entry_timed(PaSched *sched, const PaEntry *entry)
 {
-    if (kind != PA_ENTRY_HANDLE) { // a task's was queued before debug mode was switched on
-        return run_direct_entry(sched, kind, obj, arg);
+    if (pa_entry_kind(entry) != PA_ENTRY_HANDLE) { // queued before debug mode was switched on
+        return run_direct_entry(sched, entry);
     }
-    return pa_sched_run_timed(sched, obj);
+    return pa_sched_run_timed(sched, pa_entry_object(entry));
 }
 
 static int
@@ -245,10 +282,11 @@ run_batch_debug(PaSched *sched, size_t todo)
     while (err == 0 && todo-- > 0 && pa_ring_count(&sched->ring) > 0) {
         PaEntry entry = pa_ring_pop_steal(&sched->ring);
         PyObject *obj = pa_entry_object(&entry);
-        err = run_entry_timed(sched, pa_entry_kind(&entry), obj, entry.arg);
+        err = run_entry_timed(sched, &entry);
         pa_track_if_shared(obj);
         Py_DECREF(obj);
         Py_XDECREF(entry.arg);
+        Py_XDECREF(entry.context);
     }
     return err;
 }
@@ -282,15 +320,15 @@ pa_sched_run_batch(PaSched *sched)
             fetch_ahead(&sched->ring);
         }
         PaEntry entry = pa_ring_pop_steal(&sched->ring);
-        PaEntryKind kind = pa_entry_kind(&entry);
         PyObject *obj = pa_entry_object(&entry);
-        if (kind == PA_ENTRY_HANDLE) {
+        if (pa_entry_kind(&entry) == PA_ENTRY_HANDLE) {
             err = run_handle_entry(sched, obj);
             pa_track_if_shared(obj);
         }
         else {
-            err = run_direct_entry(sched, kind, obj, entry.arg);
+            err = run_direct_entry(sched, &entry);
             Py_XDECREF(entry.arg);
+            Py_XDECREF(entry.context);
         }
         Py_DECREF(obj);
     }

@@ -2,7 +2,8 @@
  *
  * State lives in the fields of asyncio.Future (layout.h); methods that are not hot are the base's.
  * On a loop of ours that is in direct mode, callbacks go straight into the ring: a task's wake-up
- * as (task, future), anything else as a Handle. Any other loop is asked through call_soon().
+ * as (task, future), anything else as (future, callback, context). Any other loop is asked through
+ * call_soon().
  * Callbacks are moved out of the future before the first one is scheduled, because an evil
  * call_soon() may do anything to it. */
 #include "sched/future.h"
@@ -40,12 +41,12 @@ is_direct_wakeup(PaState *st, PaSched *sched, PyObject *callback, PyObject *cont
     return task != NULL && task->sched == sched && task->context == context;
 }
 
-/* callback is stolen on every path. */
+/* callback and context are stolen on every path. */
 static int
 schedule_callback_steal(PaState *st, PaSched *sched, PaFuture *fut, PyObject *callback,
                         PyObject *context)
 {
-    int err = -1;
+    int err;
     if (!pa_sched_is_direct(sched)) {
         PyObject *loop = Py_NewRef(fut->loop);
         err = pa_call_soon(st, loop, callback, (PyObject *)fut, context);
@@ -54,18 +55,19 @@ schedule_callback_steal(PaState *st, PaSched *sched, PaFuture *fut, PyObject *ca
     else if (is_direct_wakeup(st, sched, callback, context)) {
         PyObject *task = (PyObject *)((PaTaskCallable *)callback)->task;
         err = pa_ring_push(&sched->ring, PA_ENTRY_WAKEUP, task, (PyObject *)fut);
+        Py_DECREF(context);
         pa_wakeup_release_steal(st, callback);
         return err;
     }
     else {
-        PyObject *arg = (PyObject *)fut;
-        PyObject *handle = pa_handle_new(sched, callback, &arg, 1, context);
-        if (handle != NULL) {
-            err = pa_ring_push(&sched->ring, PA_ENTRY_HANDLE, handle, NULL);
-            Py_DECREF(handle);
+        err =
+            pa_ring_push_steal(&sched->ring, PA_ENTRY_CALLBACK, (PyObject *)fut, callback, context);
+        if (err == 0) {
+            return 0;
         }
     }
     Py_DECREF(callback);
+    Py_DECREF(context);
     return err;
 }
 
@@ -75,7 +77,8 @@ schedule_more_callbacks(PaState *st, PaSched *sched, PaFuture *fut, PyObject *ca
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(callbacks); i++) {
         PyObject *pair = PyList_GET_ITEM(callbacks, i);
         PyObject *callback = Py_NewRef(PyTuple_GET_ITEM(pair, 0));
-        if (schedule_callback_steal(st, sched, fut, callback, PyTuple_GET_ITEM(pair, 1)) < 0) {
+        PyObject *context = Py_NewRef(PyTuple_GET_ITEM(pair, 1));
+        if (schedule_callback_steal(st, sched, fut, callback, context) < 0) {
             return -1;
         }
         if (fut->loop == NULL) {
@@ -99,7 +102,6 @@ schedule_callbacks(PaState *st, PaSched *sched, PaFuture *fut)
         fut->callback0 = NULL;
         fut->context0 = NULL;
         err = schedule_callback_steal(st, sched, fut, callback, context);
-        Py_DECREF(context);
     }
     if (more != NULL) {
         if (err == 0 && fut->loop != NULL) {
@@ -472,7 +474,7 @@ future_dealloc(PyObject *op)
         return; // resurrected
     }
     PyObject_GC_UnTrack(op);
-    PyObject_ClearWeakRefs(op);
+    pa_clear_weakrefs(op);
     PaState *st = exact ? pa_state_if_alive(type) : NULL;
     clear_fields((PaFuture *)op);
     pa_future_clear_attributes(op, st);

@@ -214,7 +214,7 @@ handle_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PaState *st = pa_state_of_type(type);
     PyObject_GC_UnTrack(self);
-    PyObject_ClearWeakRefs(self);
+    pa_clear_weakrefs(self);
     PaHandle *h = data(st, self);
     clear_fields(h);
     PaFreelist *freelist = &st->handle_freelist;
@@ -342,9 +342,8 @@ pa_handle_report(PaSched *sched, PyObject *handle)
     return err;
 }
 
-/* context.run(callback, *args), where the caller holds all of them. */
-static PyObject *
-call_in_context(PyObject *context, PyObject *callback, PyObject *const *args, size_t nargsf)
+PyObject *
+pa_call_in_context(PyObject *context, PyObject *callback, PyObject *const *args, size_t nargsf)
 {
     if (PyContext_Enter(context) < 0) {
         return NULL;
@@ -442,10 +441,11 @@ run_data(PaSched *sched, PyObject *self, PaHandle *h)
     if (more != NULL) {
         args = &PyTuple_GET_ITEM(more, 0);
         nargs = PyTuple_GET_SIZE(more);
-        result = call_in_context(context, callback, args, nargs);
+        result = pa_call_in_context(context, callback, args, nargs);
     }
     else {
-        result = call_in_context(context, callback, args, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET);
+        result =
+            pa_call_in_context(context, callback, args, nargs | PY_VECTORCALL_ARGUMENTS_OFFSET);
     }
     int err = 0;
     if (result == NULL) {

@@ -47,6 +47,10 @@ PyObject *pa_timer_handle_new(PaSched *sched, double when, PyObject *when_object
  * exception handler; -1 with the exception set only for KeyboardInterrupt and SystemExit. */
 int pa_handle_run(PaSched *sched, PyObject *handle);
 
+/* context.run(callback, *args), args as those of a vectorcall; the caller holds all of them. */
+PyObject *pa_call_in_context(PyObject *context, PyObject *callback, PyObject *const *args,
+                             size_t nargsf);
+
 /* Reports the raised exception as that of the handle's callback, to the loop's exception handler.
  * Clears it. 0, or -1 with an exit raised by the handler. */
 int pa_handle_report(PaSched *sched, PyObject *handle);

@@ -46,6 +46,7 @@ pa_ring_clear(PaRing *ring)
         pa_track_if_shared(pa_entry_object(&entry));
         Py_DECREF(pa_entry_object(&entry));
         Py_XDECREF(entry.arg);
+        Py_XDECREF(entry.context);
     }
 }
 
@@ -70,6 +71,7 @@ pa_ring_traverse(PaRing *ring, visitproc visit, void *arg)
             return err;
         }
         Py_VISIT(entry->arg);
+        Py_VISIT(entry->context);
     }
     return 0;
 }

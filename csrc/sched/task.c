@@ -238,7 +238,7 @@ task_dealloc(PyObject *op)
     }
     pa_task_unregister(self);
     PyObject_GC_UnTrack(op);
-    PyObject_ClearWeakRefs(op);
+    pa_clear_weakrefs(op);
     PaState *st = exact ? pa_state_if_alive(type) : NULL;
     clear_fields(self);
     pa_future_clear_attributes(op, st);
