@@ -29,14 +29,16 @@ static PyObject *
 build_info(PyObject *module, PyObject *Py_UNUSED(ignored))
 {
     PaState *st = pa_state_of_module(module);
+    bool places = st->stream_reader_places.version != 0 && st->stream_protocol_places.version != 0;
     return Py_BuildValue(
-        "{s:s, s:s, s:s, s:O, s:O, s:s, s:O, s:O}", "libuv", uv_version_string(), "libuv_headers",
+        "{s:s, s:s, s:s, s:O, s:O, s:s, s:O, s:O, s:O}", "libuv", uv_version_string(),
+        "libuv_headers",
         Py_STRINGIFY(UV_VERSION_MAJOR) "." Py_STRINGIFY(UV_VERSION_MINOR) "." Py_STRINGIFY(
             UV_VERSION_PATCH),
         "python_headers", PY_VERSION, "overlay", st->overlay ? Py_True : Py_False, "overlay_reason",
         st->overlay_reason ? st->overlay_reason : Py_None, "compile_flags", PA_BUILD_FLAGS,
         "freelists", PA_FREELIST_ON ? Py_True : Py_False, "inline_values",
-        st->inline_values ? Py_True : Py_False);
+        st->inline_values ? Py_True : Py_False, "stream_places", places ? Py_True : Py_False);
 }
 
 static PyMethodDef methods[] = {

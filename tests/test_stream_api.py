@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import random
+import sys
 
 import pytest
 
+from pyasync import _core
 from tests.support import HOST, turns, until
 
 BOTH_MODES = True
@@ -389,8 +391,49 @@ async def test_a_subclass_of_the_reader_sees_every_call(loop):
     await turns(5)
 
 
-async def test_feed_data_replaced_on_the_instance(loop):
+async def exchange(reader, server_writer, data):
+    server_writer.write(data)
+    assert await reader.read(2 * len(data)) == data
+
+
+def replace_in_the_dict(reader, feed):
+    vars(reader)["feed_data"] = feed
+
+
+def replace_in_place_of_another(reader, feed):
+    del reader._loop  # not needed to read what has come
+    reader.feed_data = feed
+
+
+def replace_the_dict(reader, feed):
+    reader.__dict__ = {**vars(reader), "feed_data": feed}
+
+
+def replace_in_the_class(reader, feed):
+    def replacement(self, data):
+        return feed(data) if self is reader else original(self, data)
+
+    original = asyncio.StreamReader.feed_data
+    asyncio.StreamReader.feed_data = replacement
+
+
+@pytest.mark.parametrize(
+    "replace",
+    [
+        lambda reader, feed: setattr(reader, "feed_data", feed),
+        replace_in_the_dict,
+        replace_in_place_of_another,
+        replace_the_dict,
+        replace_in_the_class,
+    ],
+    ids=["attribute", "in the dict", "in place of another", "other dict", "in the class"],
+)
+@pytest.mark.parametrize("exchanged", [0, 3])
+async def test_feed_data_replaced_on_the_instance(loop, monkeypatch, replace, exchanged):
+    monkeypatch.setattr(asyncio.StreamReader, "feed_data", asyncio.StreamReader.feed_data)
     reader, writer, server_reader, server_writer = await streams()
+    for _ in range(exchanged):
+        await exchange(reader, server_writer, b"before")
     calls = []
     original = reader.feed_data
 
@@ -398,10 +441,52 @@ async def test_feed_data_replaced_on_the_instance(loop):
         calls.append(bytes(data))
         original(data)
 
-    reader.feed_data = feed
+    replace(reader, feed)
     server_writer.write(b"data")
+    await until(lambda: calls)
     assert await reader.read(10) == b"data"
     assert calls == [b"data"]
+    await close(writer, server_writer)
+
+
+async def test_the_attributes_of_a_reader_whose_dict_is_held(loop):
+    reader, writer, server_reader, server_writer = await streams()
+    await exchange(reader, server_writer, b"before")
+    held = vars(reader)
+    for size in (1, 1000, 10):
+        waiting = loop.create_task(reader.read(2000))
+        await turns(3)
+        assert held["_waiter"] is reader._waiter is not None
+        server_writer.write(bytes(size))
+        assert await waiting == bytes(size)
+        assert held["_waiter"] is reader._waiter is None
+        assert held["_buffer"] is reader._buffer == b""
+    assert vars(reader) is held
+    await close(writer, server_writer)
+
+
+async def test_an_attribute_of_the_reader_becomes_the_classs(loop, monkeypatch):
+    """A property put into the class in the midst of everything is what counts from then on."""
+    reader, writer, server_reader, server_writer = await streams()
+    await exchange(reader, server_writer, b"before")
+    limit = property(lambda self: 5, lambda self, value: None)
+    monkeypatch.setattr(asyncio.StreamReader, "_limit", limit, raising=False)
+    server_writer.write(bytes(11))
+    await until(lambda: len(reader._buffer) == 11)
+    assert reader._paused
+    assert await reader.readexactly(11) == bytes(11)
+    assert not reader._paused
+    await close(writer, server_writer)
+
+
+async def test_what_is_fed_straight_takes_the_short_way(loop):
+    """Nothing of that would be seen if readers were not recognised, so what is known is asked."""
+    reader, writer, server_reader, server_writer = await streams()
+    await exchange(reader, server_writer, b"data")
+    if type(loop).__module__.startswith("pyasync"):
+        inline = asyncio.StreamReader.__flags__ & 1 << 2 != 0  # Py_TPFLAGS_INLINE_VALUES
+        assert _core._build_info()["stream_places"] is inline
+        assert inline == (sys.version_info >= (3, 13))
     await close(writer, server_writer)
 
 

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "base/freelist.h"
+#include "base/inlinevalues.h"
 #include "base/names.h"
 #include "base/pool.h"
 
@@ -157,8 +158,10 @@ typedef struct PaState {
     PaPool wakeup_pool;
     PaPool future_iter_pool;
 
-    /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's. */
+    /* tp_version_tag of StreamReaderProtocol when its data_received() was last seen to be asyncio's;
+     * where instances of it and of StreamReader, with its feed_data(), have their attributes. */
     unsigned int stream_version;
+    PaInlinePlaces stream_protocol_places, stream_reader_places;
     /* net/clients.c: the versions of Server and WeakSet as they were imported; whether a WeakSet may
      * have removals to make good. */
     unsigned int server_version, weak_set_version;

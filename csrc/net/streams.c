@@ -2,13 +2,32 @@
  *
  * A protocol that is exactly asyncio.StreamReaderProtocol with an exact asyncio.StreamReader gets
  * its bytes put where StreamReader.feed_data() would put them, with the same flow control, without
- * the Python calls in between. The truth stays in the reader's own attributes. Whatever is not as
+ * the Python calls in between. The truth stays in the reader's own attributes, which are looked up
+ * where the interpreter has them if that is known (base/inlinevalues.h). Whatever is not as
  * expected (an overridden method, a missing attribute, end of file fed before) makes
  * pa_stream_feed() return 0, and the protocol's data_received() is called as for any other. */
 #include "net/transport.h"
 #include "sched/task.h"
 
 #include <string.h>
+
+/* Places of a reader's attributes: all that StreamReader.__init__() sets, in its order. */
+enum { LIMIT, LOOP, BUFFER, END, WAITER, EXCEPTION, TRANSPORT, PAUSED, READER_ATTRIBUTES };
+/* And of the protocol's. */
+enum { READER_REFERENCE, PROTOCOL_ATTRIBUTES };
+
+/* An attribute of the reader: new reference, or NULL with an exception. */
+static inline PyObject *
+get(PaState *st, PyObject *reader, int which, PyObject *name)
+{
+    return pa_inline_get(&st->stream_reader_places, reader, which, name);
+}
+
+static inline int
+set(PaState *st, PyObject *reader, int which, PyObject *name, PyObject *value)
+{
+    return pa_inline_set(&st->stream_reader_places, reader, which, name, value);
+}
 
 /* Whether obj.name is still the function that its class has from asyncio. */
 static bool
@@ -32,6 +51,39 @@ class_unchanged(PaState *st)
     return type->tp_version_tag == st->stream_version && st->stream_version != 0;
 }
 
+/* Where readers have their attributes, as long as their class has asyncio's feed_data(). 0 or -1. */
+static int
+find_reader_places(PaState *st)
+{
+    PaNames *names = &st->names;
+    PyTypeObject *type = (PyTypeObject *)st->asyncio.StreamReader;
+    PyObject *attributes[] = {names->_limit,  names->_loop,      names->_buffer,    names->_eof,
+                              names->_waiter, names->_exception, names->_transport, names->_paused};
+    PaInlinePlaces *places = &st->stream_reader_places;
+    if (places->version != 0 && places->version == type->tp_version_tag) {
+        return 0;
+    }
+    places->version = 0;
+    PyObject *method = PyObject_GetAttr((PyObject *)type, names->feed_data);
+    Py_XDECREF(method);
+    if (method != st->asyncio.stream_feed_data) {
+        return method == NULL ? -1 : 0;
+    }
+    return pa_inline_find(places, type, attributes, READER_ATTRIBUTES);
+}
+
+static int
+find_places(PaState *st)
+{
+    PyTypeObject *type = (PyTypeObject *)st->asyncio.StreamReaderProtocol;
+    PaInlinePlaces *places = &st->stream_protocol_places;
+    if (places->version != st->stream_version &&
+        pa_inline_find(places, type, &st->names._stream_reader_wr, PROTOCOL_ATTRIBUTES) < 0) {
+        return -1;
+    }
+    return find_reader_places(st);
+}
+
 bool
 pa_stream_recognise(PaState *st, PyObject *protocol)
 {
@@ -41,7 +93,33 @@ pa_stream_recognise(PaState *st, PyObject *protocol)
         return false;
     }
     st->stream_version = type->tp_version_tag; /* 0 when the interpreter has run out of them */
+    if (find_places(st) < 0) {
+        PyErr_Clear(); /* it goes without them */
+    }
     return true;
+}
+
+/* Whether the reader has the attributes that its class gave it and no other, such as a method of its
+ * own; false too where that cannot be seen. */
+static bool
+has_no_other_attributes(PaState *st, PyObject *reader)
+{
+    PaInlinePlaces *places = &st->stream_reader_places;
+    PaInlineValues *known = pa_inline_known(places, reader);
+    bool seen = known != NULL && known->used == READER_ATTRIBUTES;
+    for (int i = 0; seen && i < READER_ATTRIBUTES; i++) {
+        seen = known->values[places->at[i]] != NULL;
+    }
+    return seen;
+}
+
+/* Whether the reader's feed_data() is asyncio's. */
+static bool
+is_plain_reader(PaState *st, PyObject *reader)
+{
+    return has_no_other_attributes(st, reader) ||
+           (Py_TYPE(reader) == (PyTypeObject *)st->asyncio.StreamReader &&
+            is_original(reader, st->names.feed_data, st->asyncio.stream_feed_data));
 }
 
 /* The reader that the protocol feeds: 1 with a new reference, or NULL when it is gone and the data
@@ -50,7 +128,8 @@ static int
 find_reader(PaState *st, PyObject *protocol, PyObject **reader)
 {
     *reader = NULL;
-    PyObject *ref = PyObject_GetAttr(protocol, st->names._stream_reader_wr);
+    PyObject *ref = pa_inline_get(&st->stream_protocol_places, protocol, READER_REFERENCE,
+                                  st->names._stream_reader_wr);
     if (ref == NULL) {
         PyErr_Clear();
         return 0;
@@ -63,9 +142,7 @@ find_reader(PaState *st, PyObject *protocol, PyObject **reader)
         found = pa_weakref_get(ref, reader) >= 0;
     }
     Py_DECREF(ref);
-    if (*reader != NULL &&
-        (Py_TYPE(*reader) != (PyTypeObject *)st->asyncio.StreamReader ||
-         !is_original(*reader, st->names.feed_data, st->asyncio.stream_feed_data))) {
+    if (*reader != NULL && !is_plain_reader(st, *reader)) {
         Py_CLEAR(*reader);
         found = 0;
     }
@@ -76,7 +153,7 @@ find_reader(PaState *st, PyObject *protocol, PyObject **reader)
 static int
 append(PaState *st, PyObject *reader, const char *data, Py_ssize_t size, Py_ssize_t *total)
 {
-    PyObject *buffer = PyObject_GetAttr(reader, st->names._buffer);
+    PyObject *buffer = get(st, reader, BUFFER, st->names._buffer);
     if (buffer == NULL) {
         PyErr_Clear();
         return 0;
@@ -98,13 +175,13 @@ append(PaState *st, PyObject *reader, const char *data, Py_ssize_t size, Py_ssiz
 static int
 wake(PaState *st, PyObject *reader)
 {
-    PyObject *waiter = PyObject_GetAttr(reader, st->names._waiter);
+    PyObject *waiter = get(st, reader, WAITER, st->names._waiter);
     if (waiter == NULL) {
         return -1;
     }
     int result = 0;
     if (waiter != Py_None) {
-        result = PyObject_SetAttr(reader, st->names._waiter, Py_None);
+        result = set(st, reader, WAITER, st->names._waiter, Py_None);
         if (result == 0) {
             result = pa_future_wake(st, waiter);
         }
@@ -138,8 +215,8 @@ static int
 pause_reader(PaState *st, PyObject *reader)
 {
     PaNames *names = &st->names;
-    PyObject *transport = PyObject_GetAttr(reader, names->_transport);
-    PyObject *paused = transport == NULL ? NULL : PyObject_GetAttr(reader, names->_paused);
+    PyObject *transport = get(st, reader, TRANSPORT, names->_transport);
+    PyObject *paused = transport == NULL ? NULL : get(st, reader, PAUSED, names->_paused);
     int result = paused == NULL ? -1 : PyObject_IsTrue(paused);
     if (result == 0 && transport != Py_None) {
         int stopped = pause_transport(st, transport);
@@ -147,10 +224,10 @@ pause_reader(PaState *st, PyObject *reader)
             result = -1;
         }
         else if (stopped) {
-            result = PyObject_SetAttr(reader, names->_paused, Py_True);
+            result = set(st, reader, PAUSED, names->_paused, Py_True);
         }
         else {
-            result = PyObject_SetAttr(reader, names->_transport, Py_None);
+            result = set(st, reader, TRANSPORT, names->_transport, Py_None);
         }
     }
     Py_XDECREF(paused);
@@ -161,7 +238,7 @@ pause_reader(PaState *st, PyObject *reader)
 static int
 check_limit(PaState *st, PyObject *reader, Py_ssize_t total)
 {
-    PyObject *limit = PyObject_GetAttr(reader, st->names._limit);
+    PyObject *limit = get(st, reader, LIMIT, st->names._limit);
     if (limit == NULL) {
         return -1;
     }
@@ -198,7 +275,7 @@ appended(PaState *st, PyObject *reader, Py_ssize_t total)
 static bool
 is_open(PaState *st, PyObject *reader)
 {
-    PyObject *eof = PyObject_GetAttr(reader, st->names._eof);
+    PyObject *eof = get(st, reader, END, st->names._eof);
     PyErr_Clear();
     Py_XDECREF(eof);
     return eof == Py_False;
@@ -272,7 +349,7 @@ pa_stream_reserve(PaState *st, PyObject *protocol, Py_ssize_t size, PaStreamRoom
     }
     int result = 0;
     if (is_open(st, room->reader)) {
-        room->buffer = PyObject_GetAttr(room->reader, st->names._buffer);
+        room->buffer = get(st, room->reader, BUFFER, st->names._buffer);
         if (room->buffer == NULL) {
             PyErr_Clear();
         }

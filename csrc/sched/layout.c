@@ -159,7 +159,7 @@ probe_attributes(PaState *st, Probe *probe)
     if (!PyType_HasFeature(Py_TYPE(future), Py_TPFLAGS_INLINE_VALUES)) {
         return 0;
     }
-    PaInlineValues *values = (PaInlineValues *)((char *)future + Py_TYPE(future)->tp_basicsize);
+    PaInlineValues *values = pa_inline_values(future);
     bool seen = values->embedded == 1 && values->capacity > 0 && pa_has_no_attributes(future);
     if (PyObject_SetAttrString(future, "probe", probe->marker) < 0) {
         return -1;

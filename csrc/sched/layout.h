@@ -94,22 +94,13 @@ typedef struct {
 #define PA_BASE_FUTURE_SIZE ((Py_ssize_t)offsetof(PaFuture, sched))
 #define PA_BASE_TASK_SIZE   ((Py_ssize_t)offsetof(PaTask, sched))
 
-/* What the interpreter keeps behind an instance of a class with Py_TPFLAGS_INLINE_VALUES, followed by
- * the values of its attributes. The word of its __dict__ stands three words before the instance. */
-typedef struct {
-    uint8_t capacity;
-    uint8_t used;
-    uint8_t embedded;
-    uint8_t valid; // false once attributes were cleared or moved to a __dict__
-} PaInlineValues;
-
 /* True when the instance never got attributes, or has none left; only to be asked when
  * st->inline_values holds. */
 static inline bool
 pa_has_no_attributes(PyObject *obj)
 {
-    PaInlineValues *values = (PaInlineValues *)((char *)obj + Py_TYPE(obj)->tp_basicsize);
-    return values->valid && values->used == 0 && ((PyObject **)obj)[-3] == NULL;
+    PaInlineValues *values = pa_inline_values(obj);
+    return values->valid && values->used == 0 && !pa_inline_has_dict(obj);
 }
 
 /* Exactly one of the four classes whose struct we know and whose methods nobody has overridden. */
