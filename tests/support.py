@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -215,6 +216,12 @@ async def closed(*protocols: Recorder) -> None:
         protocol.transport.close()
     for protocol in protocols:
         await asyncio.wait_for(asyncio.shield(protocol.lost), 10)
+
+
+def reset(sock):
+    """Close a socket so that its peer gets a reset."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
 
 
 async def over_socket(loop, factory=Recorder):

@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import socket
-import struct
 import sys
 
 import pytest
@@ -15,18 +14,13 @@ from tests.support import (
     connected,
     error_of,
     over_socket,
+    reset,
     turn,
     turns,
     until,
 )
 
 BOTH_MODES = True
-
-
-def reset(sock):
-    """Close a socket so that its peer gets a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 async def test_close(loop):

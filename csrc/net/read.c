@@ -21,6 +21,11 @@ typedef enum { READ_DONE, READ_AGAIN, READ_EXIT = -1 } ReadOutcome;
 static ssize_t
 receive(PaTransport *t, void *buffer, size_t size)
 {
+    if (t->read_error != 0) {
+        errno = t->read_error;
+        t->read_error = 0;
+        return -1;
+    }
     ssize_t received;
     do {
         received = pa_recv(t->fd, buffer, size, MSG_DONTWAIT);
@@ -163,6 +168,26 @@ deliver_copy(PaTransport *t, const char *buffer, Py_ssize_t size)
 
 /* ---- large reads */
 
+/* Remembers how long messages are: as the longest of late, not at all when little comes. */
+static void
+note_read(PaTransport *t, ssize_t received)
+{
+    uint32_t faded = t->large_read - t->large_read / 8, now = (uint32_t)received;
+    t->large_read = received < LARGE_READ ? 0 : now > faded ? now : faded;
+}
+
+/* Less came than messages have: the rest of one often comes while its beginning is copied, and is
+ * received behind it, so that there is one answer to send and not two. Returns how much there is. */
+static size_t
+receive_rest(PaTransport *t, char *buffer, size_t received)
+{
+    ssize_t more = receive(t, buffer + received, PA_READ_BUFFER_SIZE - received);
+    if (more < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        t->read_error = errno;
+    }
+    return more > 0 ? received + (size_t)more : received;
+}
+
 /* Received into the bytes that the protocol gets. */
 static ReadOutcome
 read_bytes(PaTransport *t)
@@ -178,7 +203,10 @@ read_bytes(PaTransport *t)
         errno = code;
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
-    t->reads_large = received >= LARGE_READ;
+    if ((size_t)received < t->large_read) {
+        received = (ssize_t)receive_rest(t, PyBytes_AS_STRING(data), (size_t)received);
+    }
+    note_read(t, received);
     if (_PyBytes_Resize(&data, received) < 0) {
         return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
     }
@@ -194,7 +222,7 @@ read_stream(PaTransport *t)
     PaStreamRoom room;
     int reserved = pa_stream_reserve(st, t->protocol, PA_READ_BUFFER_SIZE, &room);
     if (reserved == 0) {
-        t->reads_large = false;
+        t->large_read = 0;
         return READ_AGAIN;
     }
     ssize_t received = reserved < 0 ? -1 : receive(t, room.memory, PA_READ_BUFFER_SIZE);
@@ -207,7 +235,7 @@ read_stream(PaTransport *t)
     if (received <= 0) {
         return received == 0 ? read_eof(t) : receive_failed(t);
     }
-    t->reads_large = received >= LARGE_READ;
+    note_read(t, received);
     return received == PA_READ_BUFFER_SIZE ? READ_AGAIN : READ_DONE;
 }
 
@@ -226,7 +254,7 @@ read_data(PaTransport *t)
     }
     if (received >= LARGE_READ) {
         pa_state_keep_freed_memory(pa_transport_state(t));
-        t->reads_large = true;
+        note_read(t, received);
     }
     ReadOutcome delivered = deliver_copy(t, buffer, received);
     return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
@@ -324,10 +352,10 @@ read_once(PaTransport *t)
     if (t->kind == PA_PROTOCOL_BUFFERED) {
         return read_buffered(t);
     }
-    if (t->reads_large && t->kind == PA_PROTOCOL_PLAIN) {
+    if (t->large_read != 0 && t->kind == PA_PROTOCOL_PLAIN) {
         return read_bytes(t);
     }
-    if (t->reads_large && t->kind == PA_PROTOCOL_STREAM) {
+    if (t->large_read != 0 && t->kind == PA_PROTOCOL_STREAM) {
         return read_stream(t);
     }
     return read_data(t);

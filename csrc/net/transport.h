@@ -62,10 +62,13 @@ struct PaTransport {
     bool poll_open; // between pa_poll_open() and pa_poll_close()
     bool closing;
     bool lost;
-    bool paused;          // pause_reading()
-    bool reading;         // the reader is registered; is still so after pause is lifted
-    bool in_callback;     // inside a call to the protocol after which the queue is flushed
-    bool reads_large;     // the last read brought much: the next goes into memory of its own
+    bool paused;      // pause_reading()
+    bool reading;     // the reader is registered; is still so after pause is lifted
+    bool in_callback; // inside a call to the protocol after which the queue is flushed
+    /* Not 0 after a read that brought much: the next goes into memory of its own. About as many bytes
+     * as messages have. */
+    uint32_t large_read;
+    int read_error;       // errno that a further read met: the next one fails with it
     bool eof_written;     // write_eof()
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
     bool protocol_paused; // pause_writing() was called
