@@ -57,18 +57,18 @@ struct PaTransport {
     int (*before_flush)(PaTransport *t); // fills the queue first, once; NULL when nobody has to
 
     unsigned int conn_lost;
+    /* Not 0 after a read that brought much: the next goes into memory of its own. About as many bytes
+     * as messages have. */
+    uint32_t large_read;
+    int read_error; // errno that a further read met: the next one fails with it, 0 for none
     uint8_t kind;   // PaProtocolKind
     bool attached;  // constructed: the descriptor and the server are ours to release
     bool poll_open; // between pa_poll_open() and pa_poll_close()
     bool closing;
     bool lost;
-    bool paused;      // pause_reading()
-    bool reading;     // the reader is registered; is still so after pause is lifted
-    bool in_callback; // inside a call to the protocol after which the queue is flushed
-    /* Not 0 after a read that brought much: the next goes into memory of its own. About as many bytes
-     * as messages have. */
-    uint32_t large_read;
-    int read_error;       // errno that a further read met: the next one fails with it
+    bool paused;          // pause_reading()
+    bool reading;         // the reader is registered; is still so after pause is lifted
+    bool in_callback;     // inside a call to the protocol after which the queue is flushed
     bool eof_written;     // write_eof()
     bool write_blocked;   // the socket is full: the queue waits for UV_WRITABLE
     bool protocol_paused; // pause_writing() was called
