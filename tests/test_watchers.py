@@ -12,6 +12,14 @@ import pytest
 from tests.support import HOST, Recorder, closed, error_of, plain, turn
 
 
+def outcome_of(function, *args):
+    """What the call returned, or the exception's type and text."""
+    try:
+        return function(*args)
+    except Exception as exc:
+        return type(exc).__name__, str(exc)
+
+
 def test_a_reader_runs_when_there_is_data(loop, pair):
     left, right = pair
     seen = []
@@ -188,6 +196,75 @@ def test_the_messages_for_bad_descriptors(same_as_asyncio):
     assert same_as_asyncio(body)[0] == "Invalid file object: 'text'"
 
 
+def test_numbers_that_no_descriptor_can_have(same_as_asyncio):
+    def body(loop):
+        found = []
+        for number in (-1, -(2**70), 2**31, 2**70):
+            for name in ("add_reader", "_add_reader", "add_writer", "_add_writer"):
+                found.append(error_of(getattr(loop, name), number, print))
+            for name in ("remove_reader", "_remove_reader", "remove_writer", "_remove_writer"):
+                found.append(outcome_of(getattr(loop, name), number))
+            found.append(outcome_of(loop._ensure_fd_no_transport, number))
+        return found
+
+    found = same_as_asyncio(body)
+    assert found[0] == ("ValueError", "Invalid file descriptor: -1")
+    assert found[4] == ("ValueError", "Invalid file descriptor: -1")
+
+
+def test_a_closed_object_is_found_as_what_was_added(same_as_asyncio):
+    """A program may close a socket and remove its reader afterwards."""
+
+    def body(loop):
+        found = []
+        for event in ("reader", "writer"):
+            add, remove = getattr(loop, f"add_{event}"), getattr(loop, f"remove_{event}")
+            for as_number in (False, True):
+                left, right = socket.socketpair()
+                added = left.fileno() if as_number else left
+                add(added, print)
+                left.close()
+                found += [outcome_of(remove, left), outcome_of(remove, left)]
+                if as_number:
+                    found.append(remove(added))
+                right.close()
+        return found
+
+    closed_error = ("ValueError", "Invalid file descriptor: -1")
+    assert same_as_asyncio(body) == [True, closed_error, closed_error, closed_error, True] * 2
+
+
+def test_a_closed_file_is_not_found_by_the_public_methods(same_as_asyncio):
+    def body(loop):
+        reading, writing = os.pipe()
+        os.close(writing)
+        file = open(reading, "rb", buffering=0)
+        loop.add_reader(file, print)
+        file.close()
+        return [
+            plain(outcome_of(loop.remove_reader, file)[1]),
+            loop._remove_reader(file),
+            plain(outcome_of(loop._remove_reader, file)[1]),
+        ]
+
+    assert same_as_asyncio(body)[1] is True
+
+
+def test_an_added_object_lives_until_it_is_removed(loop):
+    left, right = socket.socketpair()
+    seen = []
+    loop.add_reader(left, lambda: (seen.append(True), loop.stop()))
+    left, number = weakref.ref(left), left.fileno()
+    gc.collect()
+    right.send(b"x")
+    loop.run_forever()
+    assert seen == [True]
+    left().close()
+    assert loop.remove_reader(number) is True
+    assert left() is None
+    right.close()
+
+
 def test_removing_what_was_never_there(same_as_asyncio, pair):
     left, right = pair
 
@@ -229,12 +306,18 @@ def test_the_closed_loop(same_as_asyncio, pair):
         return [
             error_of(loop.add_reader, left, print),
             error_of(loop.add_writer, left, print),
+            error_of(loop.add_reader, -1, print),
+            error_of(loop._add_reader, "text", print),
             loop.remove_reader(left),
             loop.remove_writer(left),
+            loop.remove_reader(-1),
+            loop._remove_reader("text"),
+            error_of(loop.remove_reader, "text"),
         ]
 
     closed_error = ("RuntimeError", "Event loop is closed")
-    assert same_as_asyncio(body) == [closed_error, closed_error, False, False]
+    invalid = ("ValueError", "Invalid file object: 'text'")
+    assert same_as_asyncio(body) == [closed_error] * 4 + [False] * 4 + [invalid]
 
 
 @pytest.mark.parametrize("blocking", [True, False])

@@ -10,12 +10,16 @@
 #include "loop/sockop.h"
 #include "sched/handle.h"
 
+#include <limits.h>
 #include <string.h>
+
+enum { TOO_LARGE = INT_MAX }; // for a descriptor
 
 struct PaFdWatch {
     PaPoll poll;
-    PyObject *reader; // owned: Handle, PaSockOp or NULL
-    PyObject *writer; // likewise
+    PyObject *fileobj; // owned: what was added first, found by it once closed; NULL of operations
+    PyObject *reader;  // owned: Handle, PaSockOp or NULL
+    PyObject *writer;  // likewise
 };
 
 /* ---- the watch */
@@ -66,8 +70,10 @@ watch_update(PaLoop *loop, PaFdWatch *watch)
         pa_poll_watch(&watch->poll, events);
         return;
     }
+    PyObject *fileobj = watch->fileobj;
     loop->fds[watch->poll.fd].watch = NULL;
     pa_poll_close(&watch->poll, watch_closed);
+    Py_XDECREF(fileobj);
 }
 
 /* Queues *slot, or forgets it when it is a handle that was cancelled directly. */
@@ -142,11 +148,12 @@ pa_fdwatch_close_all(PaLoop *loop)
             continue;
         }
         loop->fds[fd].watch = NULL;
-        PyObject *reader = watch->reader, *writer = watch->writer;
-        watch->reader = watch->writer = NULL;
+        PyObject *reader = watch->reader, *writer = watch->writer, *fileobj = watch->fileobj;
+        watch->reader = watch->writer = watch->fileobj = NULL;
         pa_poll_close(&watch->poll, watch_closed);
         Py_XDECREF(reader);
         Py_XDECREF(writer);
+        Py_XDECREF(fileobj);
     }
 }
 
@@ -155,6 +162,7 @@ pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg)
 {
     for (int fd = 0; fd < loop->fds_size; fd++) {
         if (loop->fds[fd].watch != NULL) {
+            Py_VISIT(loop->fds[fd].watch->fileobj);
             Py_VISIT(loop->fds[fd].watch->reader);
             Py_VISIT(loop->fds[fd].watch->writer);
         }
@@ -164,38 +172,72 @@ pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg)
 
 /* ---- arguments */
 
-/* The number of a descriptor or of an object with fileno(): -1 with ValueError, worded as by the
- * selectors that asyncio uses. */
-static int
-fd_of(PyObject *fileobj)
+/* The number of a descriptor or of an object with fileno(), which is negative once that is closed: a
+ * new int, or NULL with ValueError, worded as by the selectors that asyncio uses. */
+static PyObject *
+number_of(PyObject *fileobj)
 {
-    PyObject *number = NULL;
     if (PyLong_Check(fileobj)) {
-        number = Py_NewRef(fileobj);
+        return Py_NewRef(fileobj);
     }
-    else {
-        PyObject *method = PyObject_GetAttrString(fileobj, "fileno");
-        number = method == NULL ? NULL : PyObject_CallNoArgs(method);
-        Py_XDECREF(method);
-        if (number != NULL) {
-            Py_SETREF(number, PyNumber_Long(number));
-        }
+    PyObject *method = PyObject_GetAttrString(fileobj, "fileno");
+    PyObject *number = method == NULL ? NULL : PyObject_CallNoArgs(method);
+    Py_XDECREF(method);
+    if (number != NULL) {
+        Py_SETREF(number, PyNumber_Long(number));
     }
-    long fd = number == NULL ? -1 : PyLong_AsLong(number);
-    Py_XDECREF(number);
-    if (PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_AttributeError) ||
-            PyErr_ExceptionMatches(PyExc_TypeError) || PyErr_ExceptionMatches(PyExc_ValueError)) {
-            PyErr_Clear();
-            PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
-        }
-        return -1;
+    if (number == NULL &&
+        (PyErr_ExceptionMatches(PyExc_AttributeError) || PyErr_ExceptionMatches(PyExc_TypeError) ||
+         PyErr_ExceptionMatches(PyExc_ValueError))) {
+        PyErr_Clear();
+        PyErr_Format(PyExc_ValueError, "Invalid file object: %R", fileobj);
     }
-    if (fd < 0 || fd > INT_MAX) {
-        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %ld", fd);
+    return number;
+}
+
+/* An int as a descriptor, TOO_LARGE for what none can be; -1 with ValueError if it is negative. */
+static int
+descriptor_of(PyObject *number)
+{
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    if (overflow > 0 || fd > TOO_LARGE) {
+        return TOO_LARGE;
+    }
+    if (overflow < 0 || fd < 0) {
+        PyErr_Format(PyExc_ValueError, "Invalid file descriptor: %S", number);
         return -1;
     }
     return (int)fd;
+}
+
+/* The descriptor that was added as this object, -1 if none was. */
+static int
+find_added(const PaLoop *loop, const PyObject *fileobj)
+{
+    for (int fd = 0; fd < loop->fds_size; fd++) {
+        if (loop->fds[fd].watch != NULL && loop->fds[fd].watch->fileobj == fileobj) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
+/* The descriptor of fileobj; of one that has been closed, the one as which it was added. -1 with
+ * ValueError if there is neither. */
+static int
+fd_of(const PaLoop *loop, PyObject *fileobj)
+{
+    PyObject *number = number_of(fileobj);
+    int fd = number == NULL ? -1 : descriptor_of(number);
+    Py_XDECREF(number);
+    if (fd < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
+        fd = find_added(loop, fileobj);
+        if (fd >= 0) {
+            PyErr_Clear();
+        }
+    }
+    return fd;
 }
 
 /* How many entries _transports has, dead ones among them, or -1. It is a WeakValueDictionary, whose
@@ -259,6 +301,23 @@ ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
     return is_closing == 1 ? 0 : -1;
 }
 
+/* What the public methods ask first, also of an object that is closed. */
+static int
+ensure_public(PaLoop *loop, PyObject *fileobj)
+{
+    PyObject *number = number_of(fileobj);
+    if (number == NULL) {
+        return -1;
+    }
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(number, &overflow);
+    Py_DECREF(number);
+    if (fd >= 0 && fd < loop->fds_size && ensure_no_transport(loop, fileobj, (int)fd) < 0) {
+        return -1;
+    }
+    return ensure_no_stock_transport(loop, fileobj);
+}
+
 /* ---- add and remove */
 
 static PyObject **
@@ -281,9 +340,9 @@ watch_for(PaLoop *loop, int fd, int event, bool oneshot)
     return NULL;
 }
 
-/* Makes watcher the one that is queued when fd is ready for event. 0 or -1. */
+/* Makes watcher the one that is queued when fd, added as fileobj, is ready for event. 0 or -1. */
 static int
-put(PaLoop *loop, int fd, int event, PyObject *watcher, bool oneshot)
+put(PaLoop *loop, int fd, PyObject *fileobj, int event, PyObject *watcher, bool oneshot)
 {
     PaFdWatch *watch = watch_for(loop, fd, event, oneshot);
     if (watch == NULL) {
@@ -292,23 +351,24 @@ put(PaLoop *loop, int fd, int event, PyObject *watcher, bool oneshot)
     PyObject **slot = slot_of(watch, event);
     PyObject *old = *slot;
     *slot = Py_NewRef(watcher);
+    if (watch->fileobj == NULL) {
+        watch->fileobj = Py_XNewRef(fileobj);
+    }
     return cancel_steal(loop, old);
 }
 
-/* New reference to the Handle that now watches fd for event. */
+/* New reference to the Handle that now watches fd, added as fileobj, for event. */
 static PyObject *
-add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, Py_ssize_t nargs,
-    PyObject *context, bool oneshot)
+add(PaLoop *loop, int fd, PyObject *fileobj, int event, PyObject *callback, PyObject *const *args,
+    Py_ssize_t nargs, PyObject *context)
 {
-    if (pa_loop_check_closed(loop) < 0) {
-        return NULL;
-    }
     PyObject *handle = pa_handle_new(&loop->sched, callback, args, nargs, context);
     if (handle == NULL) {
         return NULL;
     }
     PyObject_GC_Track(handle);
-    if (put(loop, fd, event, handle, oneshot) < 0) {
+    bool oneshot = fileobj == NULL; /* of a socket operation */
+    if (put(loop, fd, fileobj, event, handle, oneshot) < 0) {
         Py_CLEAR(handle);
     }
     return handle;
@@ -318,7 +378,7 @@ add(PaLoop *loop, int fd, int event, PyObject *callback, PyObject *const *args, 
 static PyObject *
 drop(PaLoop *loop, int fd, int event)
 {
-    if (loop->sched.closed || fd >= loop->fds_size || loop->fds[fd].watch == NULL) {
+    if (fd >= loop->fds_size || loop->fds[fd].watch == NULL) {
         Py_RETURN_FALSE;
     }
     PaFdWatch *watch = loop->fds[fd].watch;
@@ -337,13 +397,18 @@ add_checked(PyObject *self, PyObject *const *args, Py_ssize_t nargs, int event, 
             PyObject *context)
 {
     PaLoop *loop = (PaLoop *)self;
-    int fd = fd_of(args[0]);
-    if (fd < 0 || (is_public && (ensure_no_transport(loop, args[0], fd) < 0 ||
-                                 ensure_no_stock_transport(loop, args[0]) < 0))) {
+    if ((is_public && ensure_public(loop, args[0]) < 0) || pa_loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    int fd = fd_of(loop, args[0]);
+    if (fd == TOO_LARGE) {
+        PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
+    }
+    if (fd < 0 || fd == TOO_LARGE) {
         return NULL;
     }
     pa_fdwatch_forget(loop, fd); /* what it is now may be no file that can be watched */
-    PyObject *handle = add(loop, fd, event, args[1], args + 2, nargs - 2, context, false);
+    PyObject *handle = add(loop, fd, args[0], event, args[1], args + 2, nargs - 2, context);
     if (handle != NULL && is_public) {
         Py_DECREF(handle);
         Py_RETURN_NONE;
@@ -355,12 +420,14 @@ static PyObject *
 drop_checked(PyObject *self, PyObject *fileobj, int event, bool is_public)
 {
     PaLoop *loop = (PaLoop *)self;
-    int fd = fd_of(fileobj);
-    if (fd < 0 || (is_public && (ensure_no_transport(loop, fileobj, fd) < 0 ||
-                                 ensure_no_stock_transport(loop, fileobj) < 0))) {
+    if (is_public && ensure_public(loop, fileobj) < 0) {
         return NULL;
     }
-    return drop(loop, fd, event);
+    if (loop->sched.closed) {
+        Py_RETURN_FALSE;
+    }
+    int fd = fd_of(loop, fileobj);
+    return fd < 0 ? NULL : drop(loop, fd, event);
 }
 
 /* ---- for socket operations */
@@ -383,7 +450,10 @@ ensure_free(PaLoop *loop, int fd)
 PyObject *
 pa_fdwatch_add(PaLoop *loop, int fd, int event, PyObject *callback)
 {
-    return ensure_free(loop, fd) < 0 ? NULL : add(loop, fd, event, callback, NULL, 0, NULL, true);
+    if (ensure_free(loop, fd) < 0 || pa_loop_check_closed(loop) < 0) {
+        return NULL;
+    }
+    return add(loop, fd, NULL, event, callback, NULL, 0, NULL);
 }
 
 int
@@ -392,7 +462,7 @@ pa_fdwatch_add_operation(PaLoop *loop, int fd, int event, PyObject *op)
     if (ensure_free(loop, fd) < 0 || pa_loop_check_closed(loop) < 0) {
         return -1;
     }
-    return put(loop, fd, event, op, true);
+    return put(loop, fd, NULL, event, op, true);
 }
 
 int
@@ -407,7 +477,13 @@ pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *watcher)
     if (pa_poll_watch_now(&watch->poll, wanted_events(watch)) < 0) {
         PyErr_Clear(); /* closed already */
     }
-    return cancel_steal(loop, watcher);
+    PyObject *fileobj = wanted_events(watch) == 0 ? watch->fileobj : NULL;
+    if (fileobj != NULL) { /* the watch stays, idle */
+        watch->fileobj = NULL;
+    }
+    int err = cancel_steal(loop, watcher);
+    Py_XDECREF(fileobj);
+    return err;
 }
 
 void
@@ -546,13 +622,7 @@ _remove_writer(PyObject *self, PyObject *fd)
 static PyObject *
 _ensure_fd_no_transport(PyObject *self, PyObject *fileobj)
 {
-    PaLoop *loop = (PaLoop *)self;
-    int fd = fd_of(fileobj);
-    if (fd < 0 || ensure_no_transport(loop, fileobj, fd) < 0 ||
-        ensure_no_stock_transport(loop, fileobj) < 0) {
-        return NULL;
-    }
-    Py_RETURN_NONE;
+    return ensure_public((PaLoop *)self, fileobj) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* (readable, writable): what add_reader() and add_writer() watch fd for. */
@@ -560,7 +630,7 @@ static PyObject *
 _watched(PyObject *self, PyObject *fileobj)
 {
     PaLoop *loop = (PaLoop *)self;
-    int fd = fd_of(fileobj);
+    int fd = fd_of(loop, fileobj);
     if (fd < 0) {
         return NULL;
     }
