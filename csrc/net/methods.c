@@ -464,6 +464,7 @@ get_low_water(PyObject *self, void *Py_UNUSED(closure))
 
 PyMemberDef pa_transport_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, FIELD(weakrefs), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, FIELD(dict), READONLY, NULL},
     {"_sock_fd", T_INT, FIELD(fd), READONLY, NULL},
     {"_conn_lost", T_UINT, FIELD(conn_lost), READONLY, NULL},
     {"_closing", T_BOOL, FIELD(closing), READONLY, NULL},
@@ -474,6 +475,7 @@ PyMemberDef pa_transport_members[] = {
 };
 
 PyGetSetDef pa_transport_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_loop", get_loop, NULL, NULL, NULL},
     {"_sock", get_sock, NULL, NULL, NULL},
     {"_extra", get_extra, NULL, NULL, NULL},

@@ -195,7 +195,8 @@ wake(PaState *st, PyObject *reader)
 static int
 pause_transport(PaState *st, PyObject *transport)
 {
-    if (Py_TYPE(transport) == st->socket_transport_type) {
+    if (Py_TYPE(transport) == st->socket_transport_type &&
+        ((PaTransport *)transport)->dict == NULL) {
         return pa_transport_pause_reading((PaTransport *)transport) < 0 ? -1 : 1;
     }
     PyObject *result = PyObject_CallMethodNoArgs(transport, st->names.pause_reading);

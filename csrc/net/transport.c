@@ -705,6 +705,7 @@ pa_transport_traverse(PyObject *self, visitproc visit, void *arg)
     PaTransport *t = (PaTransport *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(t->member.loop);
+    Py_VISIT(t->dict);
     Py_VISIT(t->protocol);
     Py_VISIT(t->server);
     Py_VISIT(t->sock);
@@ -719,6 +720,7 @@ int
 pa_transport_clear(PyObject *self)
 {
     PaTransport *t = (PaTransport *)self;
+    Py_CLEAR(t->dict);
     Py_CLEAR(t->protocol);
     Py_CLEAR(t->server);
     Py_CLEAR(t->sock);

@@ -37,6 +37,7 @@ struct PaTransport {
     PaPoll poll;
     const PaTransportIo *io;
     PyObject *weakrefs;
+    PyObject *dict; // owned, or NULL: attributes that the application has set
 
     PyObject *protocol;      // owned, NULL once lost
     PyObject *server;        // owned or NULL: told when the transport comes and goes

@@ -85,6 +85,7 @@ typedef struct {
     PyObject_HEAD
     PyObject *asyncio_slots[PA_ASYNCIO_SLOTS]; // of the base class
     PyObject *weakrefs;
+    PyObject *dict; // owned, or NULL: attributes that the application has set
     PyObject *loop; // owned
     PaTls *tls;     // owned
     bool closed;

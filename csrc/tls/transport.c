@@ -406,6 +406,7 @@ transport_traverse(PyObject *self, visitproc visit, void *arg)
     for (int i = 0; i < PA_ASYNCIO_SLOTS; i++) {
         Py_VISIT(self_of(self)->asyncio_slots[i]);
     }
+    Py_VISIT(self_of(self)->dict);
     Py_VISIT(self_of(self)->loop);
     Py_VISIT(self_of(self)->tls);
     return 0;
@@ -419,6 +420,7 @@ transport_clear(PyObject *self)
     for (int i = 0; i < PA_ASYNCIO_SLOTS; i++) {
         Py_CLEAR(self_of(self)->asyncio_slots[i]);
     }
+    Py_CLEAR(self_of(self)->dict);
     Py_CLEAR(self_of(self)->loop);
     return 0;
 }
@@ -478,12 +480,14 @@ static PyMethodDef transport_methods[] = {
 };
 
 static PyGetSetDef transport_getset[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {"_protocol_paused", get_protocol_paused, NULL, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyMemberDef transport_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(PaTlsTransport, weakrefs), READONLY, NULL},
+    {"__dictoffset__", T_PYSSIZET, offsetof(PaTlsTransport, dict), READONLY, NULL},
     {"_loop", T_OBJECT, offsetof(PaTlsTransport, loop), READONLY, NULL},
     {"_ssl_protocol", T_OBJECT, offsetof(PaTlsTransport, tls), READONLY, NULL},
     {"_closed", T_BOOL, offsetof(PaTlsTransport, closed), READONLY, NULL},
