@@ -219,6 +219,12 @@ async def file_descriptor_watchers():
             await seen
             assert loop.remove_reader(left)
             assert loop.remove_writer(right)
+            receiving = loop.create_task(loop.sock_recv(left, 10))
+            loop.add_writer(left, loop.remove_writer, left)
+            await receiving
+            loop.add_reader(left, seen.set_result)
+            left.close()
+            assert loop.remove_reader(left)
 
 
 @scenario
@@ -527,6 +533,7 @@ class BufferedEcho(asyncio.BufferedProtocol):
 async def echo_once(server, client_of, size: int = 100) -> None:
     transport, client = await client_of(lambda: Client(size))
     transport.get_extra_info("socket"), transport.get_extra_info("peername"), repr(transport)
+    transport.itself = transport
     transport.write(b"x" * size)
     await client.full
     transport.close()
@@ -819,6 +826,7 @@ async def datagrams():
     server, receiver = await loop.create_datagram_endpoint(Datagrams, (HOST, 0))
     address = server.get_extra_info("sockname")
     client, _ = await loop.create_datagram_endpoint(Datagrams, remote_addr=address)
+    client.itself = client
     for _ in range(REPEAT):
         receiver.received = 0
         server.pause_reading()
