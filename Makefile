@@ -1,7 +1,7 @@
 # Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
 # ARGS='-k name' goes to pytest.
 
-.PHONY: help build test differential demo bench bench-smoke check format asan refleaks uv-poll clean
+.PHONY: help build test differential projects demo bench bench-smoke check format asan refleaks uv-poll clean
 .DEFAULT_GOAL := help
 export PYTHON
 
@@ -12,6 +12,7 @@ help:
 	@echo "make build     the extension module in place, warnings are errors"
 	@echo "make test      the tests"
 	@echo "make differential  an hour of random programs on asyncio and on pyasync"
+	@echo "make projects  the test suites of other projects on asyncio and on pyasync"
 	@echo "make demo      an aiohttp application under load, on asyncio and on pyasync"
 	@echo "make bench     every benchmark on every loop; QUICK=1 in 3 minutes, ROW=name LOOPS='a b' a part"
 	@echo "make bench-smoke   instructions per operation against the recorded ratios to asyncio"
@@ -29,6 +30,9 @@ test:
 
 differential:
 	@$(call setup,test) exec $$py -m tests.differential $(or $(ARGS),--minutes 60)
+
+projects:
+	@$(call setup,build) exec $$py -m tests.projects $(ARGS)
 
 demo:
 	@$(call setup,demo) exec $$py -m benchmarks.demo $(ARGS)
