@@ -184,7 +184,7 @@ receive_rest(PaTransport *t, char *buffer, size_t received)
 {
     ssize_t more = receive(t, buffer + received, PA_READ_BUFFER_SIZE - received);
     if (more < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
-        t->read_error = errno;
+        t->read_error = (uint8_t)errno;
     }
     return more > 0 ? received + (size_t)more : received;
 }

@@ -61,10 +61,10 @@ struct PaTransport {
     /* Not 0 after a read that brought much: the next goes into memory of its own. About as many bytes
      * as messages have. */
     uint32_t large_read;
-    int read_error; // errno that a further read met: the next one fails with it, 0 for none
-    uint8_t kind;   // PaProtocolKind
-    bool attached;  // constructed: the descriptor and the server are ours to release
-    bool poll_open; // between pa_poll_open() and pa_poll_close()
+    uint8_t read_error; // errno that a further read met: the next one fails with it, 0 for none
+    uint8_t kind;       // PaProtocolKind
+    bool attached;      // constructed: the descriptor and the server are ours to release
+    bool poll_open;     // between pa_poll_open() and pa_poll_close()
     bool closing;
     bool lost;
     bool paused;          // pause_reading()
