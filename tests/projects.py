@@ -11,6 +11,7 @@ machine (no IPv6, no name of its own), not of pyasync. It takes about ten minute
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 1800  # seconds for one run of a suite
+NOT_SOURCE = (".*", "build", "dist", "*.egg-info", "*.so", "__pycache__")
 ON_PYASYNC = "import pyasync; pyasync.install()"
 RUN_PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))"
 
@@ -82,8 +84,10 @@ def set_up(folder: Path, projects: list[Project]) -> Path:
     python = folder / "venv" / "bin" / "python"
     needs = {need for project in projects for need in (project.release, *project.needs)}
     tools = ("pytest", "pytest-asyncio", "pytest-timeout")
+    source = folder / "pyasync"  # building in this tree would leave files that pytest finds
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(*NOT_SOURCE))
     build_tools = ("setuptools", "wheel", "hatchling", "hatch-vcs", "setuptools-scm", "flit-core")
-    call(python, "-m", "pip", "install", "-q", *tools, *build_tools, ROOT, *sorted(needs))
+    call(python, "-m", "pip", "install", "-q", *tools, *build_tools, source, *sorted(needs))
     return python
 
 
