@@ -1,7 +1,8 @@
 # Every target does its own set-up (tools/setup.sh); PYTHON=python3.12 chooses the interpreter,
 # ARGS='-k name' goes to pytest.
 
-.PHONY: help build test differential projects demo bench bench-smoke check format asan refleaks uv-poll clean
+.PHONY: help build test differential projects demo bench bench-smoke check format \
+	asan refleaks uv-poll clean
 .DEFAULT_GOAL := help
 export PYTHON
 

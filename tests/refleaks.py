@@ -5,7 +5,8 @@
 After some runs to warm up, each scenario runs five times. After each run the total of reference
 counts (debug builds of CPython only), the allocated blocks, the open libuv handles and descriptors
 are taken. A leak grows with every run; one count that moved once is a cache. On asyncio the
-scenarios show what the measurement itself is worth. They are in tests/leak_scenarios.py.
+scenarios show what the measurement itself is worth. They are in tests/leak_scenarios.py
+and tests/leak_scenarios_network.py.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 
+import tests.leak_scenarios_network  # noqa: F401 (it enters its scenarios among the others)
 from pyasync import literals
 from tests.leak_scenarios import SCENARIOS, Scenario
 from tests.support import LOOPS, live_handles, open_descriptors
