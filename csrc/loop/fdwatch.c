@@ -477,8 +477,9 @@ pa_fdwatch_remove(PaLoop *loop, int fd, int event, PyObject *watcher)
     if (pa_poll_watch_now(&watch->poll, wanted_events(watch)) < 0) {
         PyErr_Clear(); /* closed already */
     }
-    PyObject *fileobj = wanted_events(watch) == 0 ? watch->fileobj : NULL;
-    if (fileobj != NULL) { /* the watch stays, idle */
+    PyObject *fileobj = NULL;
+    if (wanted_events(watch) == 0) { /* the watch stays, idle */
+        fileobj = watch->fileobj;
         watch->fileobj = NULL;
     }
     int err = cancel_steal(loop, watcher);
