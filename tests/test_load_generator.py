@@ -4,25 +4,22 @@ of fault of a bad one. A benchmark's "no errors" is worth what this file proves.
 import json
 import socket
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-C_FOLDER = Path(__file__).parent.parent / "benchmarks" / "c"
+from tests.threaded_server import build_load, server
+
 SIZE = 1000
 AFTER = 50  # messages that a bad server echoes before its fault
 
 
 @pytest.fixture(scope="module")
 def load_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("load")
-    program = folder / "load"
-    subprocess.run(["make", "-s", "-C", C_FOLDER, f"OUT={folder}", program], check=True)
-    return program
+    return build_load(tmp_path_factory.mktemp("load"))
 
 
 def receive_message(connection: socket.socket) -> bytes:
@@ -60,41 +57,17 @@ def echo(connection: socket.socket, message: bytes) -> bool:
 Answer = Callable[[socket.socket, bytes], bool]
 
 
-@contextmanager
-def echo_server(answer: Answer) -> Iterator[int]:
+def echo_server(answer: Answer) -> AbstractContextManager[int]:
     """Echoes AFTER messages per connection, then answers by `answer` until it returns False."""
-    threads = []
 
     def serve(connection: socket.socket) -> None:
-        with connection:
-            count = 0
-            try:
-                while len(message := receive_message(connection)) == SIZE:
-                    count += 1
-                    if not (echo if count <= AFTER else answer)(connection, message):
-                        return
-            except ConnectionError:
-                pass  # the load generator closes a connection at the first error
+        count = 0
+        while len(message := receive_message(connection)) == SIZE:
+            count += 1
+            if not (echo if count <= AFTER else answer)(connection, message):
+                return
 
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return  # closed at the end of the test
-            threads.append(threading.Thread(target=serve, args=(connection,)))
-            threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-            for thread in threads:
-                thread.join()
+    return server(serve)
 
 
 def run_load(program: Path, port: int, *options: str) -> tuple[int, list[dict[str, Any]]]:

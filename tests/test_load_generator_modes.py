@@ -13,19 +13,15 @@ from typing import Any
 
 import pytest
 
-C_FOLDER = Path(__file__).parent.parent / "benchmarks" / "c"
+from tests.threaded_server import Serve, build_load, server
+
 SIZE = 1000
 NO_ERRORS = {"connect": 0, "closed": 0, "mismatch": 0, "lost": 0}
-
-Serve = Callable[[socket.socket], None]
 
 
 @pytest.fixture(scope="module")
 def load_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("load")
-    program = folder / "load"
-    subprocess.run(["make", "-s", "-C", C_FOLDER, f"OUT={folder}", program], check=True)
-    return program
+    return build_load(tmp_path_factory.mktemp("load"))
 
 
 def run_load(program: Path, *options: str) -> tuple[int, dict[str, Any]]:
@@ -34,39 +30,6 @@ def run_load(program: Path, *options: str) -> tuple[int, dict[str, Any]]:
     done = subprocess.run([*command, "--seconds=0.3", *options], stdout=subprocess.PIPE, timeout=30)
     result: dict[str, Any] = json.loads(done.stdout)
     return done.returncode, result
-
-
-@contextmanager
-def server(serve: Serve) -> Iterator[int]:
-    """Listens, and serves each connection in a thread of its own until the test ends."""
-    threads = []
-
-    def serve_one(connection: socket.socket) -> None:
-        with connection:
-            try:
-                serve(connection)
-            except ConnectionError:
-                pass  # the load generator closes a connection at the first error
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return  # closed at the end of the test
-            threads.append(threading.Thread(target=serve_one, args=(connection,)))
-            threads[-1].start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        acceptor = threading.Thread(target=accept)
-        acceptor.start()
-        try:
-            yield listener.getsockname()[1]
-        finally:
-            listener.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-            for thread in threads:
-                thread.join()
 
 
 @contextmanager

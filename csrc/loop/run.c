@@ -274,8 +274,9 @@ set_asyncgen_hooks(PaLoop *loop)
     PaState *st = loop->sched.st;
     PyObject *self = (PyObject *)loop, *reply = NULL;
     PyObject *firstiter = PyObject_GetAttr(self, st->names._asyncgen_firstiter_hook);
-    PyObject *finalizer = PyObject_GetAttr(self, st->names._asyncgen_finalizer_hook);
-    if (firstiter != NULL && finalizer != NULL) {
+    PyObject *finalizer =
+        firstiter == NULL ? NULL : PyObject_GetAttr(self, st->names._asyncgen_finalizer_hook);
+    if (finalizer != NULL) {
         reply = PyObject_CallFunctionObjArgs(st->asyncio.set_asyncgen_hooks, firstiter, finalizer,
                                              NULL);
     }

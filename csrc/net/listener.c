@@ -192,9 +192,10 @@ schedule_retry(PaListener *self)
 {
     PaState *st = state(self);
     PyObject *delay = PyObject_GetAttrString(st->asyncio.constants, "ACCEPT_RETRY_DELAY");
-    PyObject *resume = PyObject_GetAttr((PyObject *)self, st->names._start_reading);
+    PyObject *resume =
+        delay == NULL ? NULL : PyObject_GetAttr((PyObject *)self, st->names._start_reading);
     PyObject *timer = NULL;
-    if (delay != NULL && resume != NULL) {
+    if (resume != NULL) {
         timer = PyObject_CallMethodObjArgs((PyObject *)self->member.loop, st->names.call_later,
                                            delay, resume, NULL);
     }

@@ -247,8 +247,8 @@ probe_task(Probe *probe)
 {
     PaTask *task = (PaTask *)probe->task;
     PyObject *coro = PyObject_GetAttrString(probe->task, "_coro");
-    PyObject *name = PyObject_CallMethod(probe->task, "get_name", NULL);
-    int err = coro == NULL || name == NULL ? -1 : 0;
+    PyObject *name = coro == NULL ? NULL : PyObject_CallMethod(probe->task, "get_name", NULL);
+    int err = name == NULL ? -1 : 0;
     expect(probe, task->loop == probe->loop, "task loop");
     expect(probe, task->coro == coro, "coro");
     expect(probe, task->name == name, "name");

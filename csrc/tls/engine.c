@@ -368,8 +368,11 @@ is_in_c(PaSsl *ssl, PyObject *codec)
     PyTypeObject *type = Py_TYPE(codec);
     if (ssl->codec_type == NULL && PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE)) {
         Py_XSETREF(ssl->codec_read, PyObject_GetAttrString((PyObject *)type, "read"));
+        if (ssl->codec_read == NULL) {
+            return -1;
+        }
         Py_XSETREF(ssl->codec_write, PyObject_GetAttrString((PyObject *)type, "write"));
-        if (ssl->codec_read == NULL || ssl->codec_write == NULL) {
+        if (ssl->codec_write == NULL) {
             return -1;
         }
         ssl->codec_type = Py_NewRef((PyObject *)type);
@@ -414,9 +417,8 @@ set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname
         return -1;
     }
     tls->extra = Py_BuildValue("{s:O}", "sslcontext", tls->sslcontext);
-    tls->incoming = PyObject_CallNoArgs(st->ssl.MemoryBIO);
-    tls->outgoing = PyObject_CallNoArgs(st->ssl.MemoryBIO);
-    if (tls->extra == NULL || tls->incoming == NULL || tls->outgoing == NULL) {
+    if (tls->extra == NULL || (tls->incoming = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL ||
+        (tls->outgoing = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL) {
         return -1;
     }
     tls->sslobj = wrap_bio(tls, server_side, named && !server_side ? hostname : Py_None);
