@@ -135,6 +135,7 @@ class SocketTransport(asyncio.transports._FlowControlMixin):
         server: Any = None,
         context: Context | None = None,
     ) -> None: ...
+    max_size: int
     _start_tls_compatible: bool
     _sendfile_compatible: Any
     @property
@@ -204,6 +205,7 @@ class DatagramTransport(asyncio.transports._FlowControlMixin, asyncio.DatagramTr
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> None: ...
+    max_size: int
     @property
     def _loop(self) -> Any: ...
     @property

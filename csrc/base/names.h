@@ -106,6 +106,7 @@
     X(get_buffer)                                                                                  \
     X(getpeername)                                                                                 \
     X(getsockname)                                                                                 \
+    X(max_size)                                                                                    \
     X(pause_reading)                                                                               \
     X(pause_writing)                                                                               \
     X(peername)                                                                                    \

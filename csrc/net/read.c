@@ -5,7 +5,8 @@
  * the connection's next read goes straight into a bytes of the largest size, which is shrunk, or into
  * the reader's buffer; when less came than messages have, the rest is asked for at once. Buffered
  * protocols receive into their own memory. A read that filled its buffer is followed by another, a few
- * times at most, so that one busy connection cannot starve the others. What the protocol wrote meanwhile
+ * times at most, so that one busy connection cannot starve the others. A transport whose max_size the
+ * application has set reads as asyncio does, by the socket's recv(). What the protocol wrote meanwhile
  * is sent when its method returns, or soon after (flush.c). */
 #include "net/syscalls.h"
 #include "net/transport.h"
@@ -261,6 +262,54 @@ read_data(PaTransport *t)
     return delivered == READ_DONE && received == PA_READ_BUFFER_SIZE ? READ_AGAIN : delivered;
 }
 
+/* ---- a read as large as the application wants it */
+
+bool
+pa_transport_has_max_size(PaTransport *t)
+{
+    if (t->dict == NULL) {
+        return false;
+    }
+    int set = PyDict_Contains(t->dict, pa_transport_state(t)->names.max_size);
+    if (set < 0) {
+        PyErr_Clear(); /* raised again by who gets the attribute */
+    }
+    return set != 0;
+}
+
+PyObject *
+pa_transport_receive_max_size(PaTransport *t, PyObject *name)
+{
+    PyObject *max_size = PyObject_GetAttr((PyObject *)t, pa_transport_state(t)->names.max_size);
+    PyObject *sock = max_size == NULL ? NULL : pa_transport_socket(t);
+    PyObject *received = NULL;
+    if (sock != NULL) {
+        received = PyObject_CallMethodOneArg(sock, name, max_size);
+        if (received == NULL && (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
+                                 PyErr_ExceptionMatches(PyExc_InterruptedError))) {
+            PyErr_Clear();
+        }
+    }
+    Py_XDECREF(max_size);
+    Py_XDECREF(sock);
+    return received;
+}
+
+static ReadOutcome
+read_max_size(PaTransport *t)
+{
+    PyObject *data = pa_transport_receive_max_size(t, pa_transport_state(t)->names.recv);
+    int some = data == NULL ? -1 : PyObject_IsTrue(data);
+    if (some > 0 && !t->conn_lost) {
+        return deliver_steal(t, data);
+    }
+    Py_XDECREF(data);
+    if (some < 0 && PyErr_Occurred()) {
+        return outcome(pa_transport_failed(t, "Fatal read error on socket transport"));
+    }
+    return some == 0 && !t->conn_lost ? read_eof(t) : READ_DONE;
+}
+
 /* ---- buffered protocols */
 
 /* protocol.get_buffer(-1), which must not be empty. New reference. */
@@ -352,6 +401,9 @@ read_once(PaTransport *t)
 {
     if (t->kind == PA_PROTOCOL_BUFFERED) {
         return read_buffered(t);
+    }
+    if (pa_transport_has_max_size(t) && t->kind != PA_PROTOCOL_FEED && t->read_error == 0) {
+        return read_max_size(t);
     }
     if (t->large_read != 0 && t->kind == PA_PROTOCOL_PLAIN) {
         return read_bytes(t);

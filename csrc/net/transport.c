@@ -778,6 +778,15 @@ static PyType_Spec transport_spec = {
     .slots = transport_slots,
 };
 
+int
+pa_transport_set_default_max_size(PyTypeObject *type)
+{
+    PyObject *size = PyLong_FromLong(PA_READ_BUFFER_SIZE);
+    int result = size == NULL ? -1 : PyObject_SetAttrString((PyObject *)type, "max_size", size);
+    Py_XDECREF(size);
+    return result;
+}
+
 /* The private class attributes that asyncio's start_tls() and sendfile() look at. */
 static int
 set_class_attributes(PaState *st, PyObject *type)
@@ -809,7 +818,8 @@ pa_net_init_types(PyObject *module, PaState *st)
     }
     st->socket_transport_type = pa_add_type(module, &transport_spec, base);
     if (pa_clients_init(st) < 0 || st->socket_transport_type == NULL ||
-        set_class_attributes(st, (PyObject *)st->socket_transport_type) < 0) {
+        set_class_attributes(st, (PyObject *)st->socket_transport_type) < 0 ||
+        pa_transport_set_default_max_size(st->socket_transport_type) < 0) {
         return -1;
     }
     if (pa_datagram_init_type(module, st) < 0 || pa_listener_init_type(module, st) < 0) {

@@ -113,6 +113,9 @@ int pa_transport_traverse(PyObject *self, visitproc visit, void *arg);
 int pa_transport_clear(PyObject *self);
 void pa_transport_dealloc(PyObject *self);
 
+/* type.max_size, which asyncio's transports have: how much a read asks for. */
+int pa_transport_set_default_max_size(PyTypeObject *type);
+
 /* loop.call_soon(obj.name[, arg]) in the transport's context; arg may be NULL. */
 int pa_transport_call_soon(PaTransport *t, PyObject *obj, PyObject *name, PyObject *arg);
 /* The descriptor is readable, writable or both (UV_READABLE, UV_WRITABLE). */
@@ -160,6 +163,10 @@ int pa_transport_keep_addresses(PaTransport *t, const struct sockaddr *peer, soc
 
 /* The descriptor is readable. -1 only with an exit raised. */
 int pa_transport_read_ready(PaTransport *t);
+/* Whether the application has set transport.max_size, how much a read asks for: reads go by it then. */
+bool pa_transport_has_max_size(PaTransport *t);
+/* sock.name(transport.max_size): new reference, NULL without an exception when nothing has come. */
+PyObject *pa_transport_receive_max_size(PaTransport *t, PyObject *name);
 
 /* ---- write.c */
 

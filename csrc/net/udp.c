@@ -162,10 +162,11 @@ receive(int fd, char *buffer, size_t size, Slot *slots, int count)
 static int
 fill_by_socket(PaDatagram *d)
 {
-    PyObject *result = PyObject_CallMethod(d->t.sock, "recvfrom", "i", PA_READ_BUFFER_SIZE);
+    PyObject *result =
+        pa_transport_receive_max_size(&d->t, pa_transport_state(&d->t)->names.recvfrom);
     PyObject *data, *address;
     if (result == NULL) {
-        return would_block() ? 0 : -1;
+        return PyErr_Occurred() ? -1 : 0;
     }
     int parsed = PyArg_ParseTuple(result, "OO", &data, &address);
     if (parsed) {
@@ -188,7 +189,7 @@ static int
 fill(PaDatagram *d)
 {
     d->held_first = 0;
-    if (!d->known_family) {
+    if (!d->known_family || pa_transport_has_max_size(&d->t)) {
         return fill_by_socket(d);
     }
     char *buffer = pa_loop_read_buffer(d->t.member.loop);
@@ -675,7 +676,8 @@ pa_datagram_init_type(PyObject *module, PaState *st)
         return -1;
     }
     PyTypeObject *type = pa_add_type(module, &datagram_spec, bases);
-    Py_XDECREF(type); /* the module holds it */
     Py_DECREF(bases);
-    return type == NULL ? -1 : 0;
+    int result = type == NULL ? -1 : pa_transport_set_default_max_size(type);
+    Py_XDECREF(type); /* the module holds it */
+    return result;
 }
