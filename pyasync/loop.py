@@ -119,6 +119,7 @@ class Loop(_core.Loop, SelectorEventLoop):
                 self.remove_signal_handler(number)
         BaseEventLoop.close(self)
         self._close_handles()
+        self._listeners.clear()
         self._selector = None
         self._internal_fds = 0
 

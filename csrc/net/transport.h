@@ -171,7 +171,8 @@ PyObject *pa_transport_receive_max_size(PaTransport *t, PyObject *name);
 /* ---- write.c */
 
 int pa_transport_write(PaTransport *t, PyObject *data);
-/* Writes a bytes that is not empty and of which more follows at once: leaves with that. */
+/* Queues a bytes that is not empty and behind which pa_transport_write() puts more at once, or
+ * pa_transport_flush() is called: leaves with that. */
 int pa_transport_write_part(PaTransport *t, PyObject *bytes);
 int pa_transport_writelines(PaTransport *t, PyObject *lines);
 int pa_transport_write_eof(PaTransport *t);

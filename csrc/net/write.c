@@ -142,20 +142,24 @@ send_queue(PaTransport *t, const Py_buffer *more, size_t *more_sent)
     return 0;
 }
 
-/* Most queues hold one piece, of which the socket takes all: whether it was such. Otherwise send_queue()
- * has the rest, or finds the error again. */
-static bool
+/* The same for a queue of one piece, which is what most are. One call, also when the socket does not take
+ * all: when the peer has closed, what it sent before has to be read before the next call fails. */
+static int
 send_only_piece(PaTransport *t)
 {
-    if (t->queue.count != 1) {
-        return false;
-    }
     const char *piece = PyBytes_AS_STRING(pa_queue_first(&t->queue)) + t->queue.offset;
     ssize_t sent = send_piece(t, piece, t->queue.size);
+    if (sent < 0 && errno != EAGAIN && errno != EWOULDBLOCK) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
     if (sent > 0) {
         pa_queue_consume(&t->queue, (size_t)sent);
     }
-    return t->queue.count == 0;
+    if (t->queue.count > 0) {
+        block(t);
+    }
+    return 0;
 }
 
 /* send_queue() has failed outside of a poll. asyncio would have failed inside write(), so what comes of
@@ -207,10 +211,8 @@ pa_transport_flush(PaTransport *t)
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
         return 0;
     }
-    if (send_only_piece(t)) {
-        return 0;
-    }
-    if (send_queue(t, NULL, NULL) < 0) {
+    int result = t->queue.count == 1 ? send_only_piece(t) : send_queue(t, NULL, NULL);
+    if (result < 0) {
         return write_failed(t);
     }
     return t->write_blocked ? pa_transport_maybe_pause(t) : 0;
@@ -470,16 +472,10 @@ pa_transport_write(PaTransport *t, PyObject *data)
 int
 pa_transport_write_part(PaTransport *t, PyObject *bytes)
 {
-    if (t->write_blocked || t->conn_lost || !pa_transport_flush_will_come(t)) {
-        return pa_transport_write(t, bytes);
+    if (t->conn_lost) {
+        return 0; /* the last part counts as the write that was dropped */
     }
-    if (check_writable(t, "write") < 0 || pa_queue_push(&t->queue, bytes) < 0) {
-        return -1;
-    }
-    if (!t->in_callback && !t->flush_linked) {
-        pa_transport_flush_link(t);
-    }
-    return 0;
+    return check_writable(t, "write") < 0 ? -1 : pa_queue_push(&t->queue, bytes);
 }
 
 /* ---- writelines() */

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define RECORD_SIZE       16384        // the most plaintext of a TLS record
-#define DRAIN_SIZE        (128 * 1024) // plaintext encrypted before its ciphertext leaves
+#define MOST_DEFERRED     (128 * 1024) // plaintext that waits for the end of the callback or batch
 #define CHUNKS_PER_RECORD 64           // small pieces put together into one record
 
 /* ---- encryption */
@@ -104,6 +104,38 @@ pa_tls_process_outgoing(PaTls *tls)
     return hand_down(tls, false) < 0 ? -1 : pa_tls_control_writing(tls);
 }
 
+/* Encrypts the backlog, and hands down all but the last record: 1 when that is to follow, 0 when OpenSSL
+ * waits for the peer, -1 with an exception. */
+static int
+encrypt_backlog(PaTls *tls)
+{
+    while (tls->backlog.count > 0) {
+        Py_ssize_t count = encrypt_record(tls);
+        if (count <= 0) {
+            return count < 0 ? -1 : 0;
+        }
+        if (tls->socket != NULL && tls->backlog.count > 0 && hand_down(tls, true) < 0) {
+            return -1;
+        }
+    }
+    return 1;
+}
+
+/* The parts that were handed down leave, though no last one follows. Keeps a raised exception. */
+static int
+send_parts(PaTls *tls)
+{
+    if (tls->socket == NULL) {
+        return 0;
+    }
+    PyObject *exc = PyErr_GetRaisedException();
+    int result = pa_transport_flush(tls->socket);
+    if (exc != NULL) {
+        PyErr_SetRaisedException(exc); /* of two, the first */
+    }
+    return result;
+}
+
 int
 pa_tls_flush(PaTls *tls)
 {
@@ -111,24 +143,11 @@ pa_tls_flush(PaTls *tls)
         return 0;
     }
     tls->encrypting = true;
-    Py_ssize_t since_drain = 0, count = 1;
-    int result = 0;
-    while (result == 0 && tls->backlog.count > 0) {
-        count = encrypt_record(tls);
-        if (count <= 0) {
-            result = count < 0 ? -1 : 0;
-            break;
-        }
-        since_drain += count;
-        if (since_drain >= DRAIN_SIZE) {
-            since_drain = 0;
-            result = hand_down(tls, false);
-        }
-        else if (tls->socket != NULL && tls->backlog.count > 0) {
-            result = hand_down(tls, true);
-        }
-    }
+    int result = encrypt_backlog(tls);
     tls->encrypting = false;
+    if (result <= 0 && send_parts(tls) < 0) {
+        return -1;
+    }
     return result < 0 ? -1 : pa_tls_process_outgoing(tls);
 }
 
@@ -220,7 +239,7 @@ pushed(PaTls *tls)
     if (tls->state != PA_TLS_WRAPPED) {
         return 0; /* the end of the handshake will */
     }
-    bool small = tls->backlog.size < DRAIN_SIZE && tls->backlog.size < tls->write_high;
+    bool small = tls->backlog.size < MOST_DEFERRED && tls->backlog.size < tls->write_high;
     if (small && (tls->reading || tls->encrypting)) {
         return 0;
     }
