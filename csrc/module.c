@@ -66,7 +66,7 @@ static int
 module_exec(PyObject *module)
 {
     PaState *st = pa_state_of_module(module);
-    if (keep_until_the_end(module) < 0 || pa_state_init(st) < 0 ||
+    if (keep_until_the_end(module) < 0 || pa_state_init(st) < 0 || pa_clock_init(st) < 0 ||
         pa_loop_init_type(module, st) < 0 || pa_handle_init_types(module, st) < 0 ||
         pa_task_init_types(module, st) < 0 || pa_net_init_types(module, st) < 0 ||
         pa_tls_init_types(module, st) < 0) {

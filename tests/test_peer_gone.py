@@ -96,6 +96,19 @@ async def test_a_large_write_over_tls_to_a_reset_connection_does_not_warn(
     assert asyncio_log.take() == []
 
 
+async def test_small_writes_without_a_pause_notice_that_the_peer_has_gone(loop):
+    with socket.create_server((HOST, 0)) as listener:
+        _, writer = await asyncio.open_connection(*listener.getsockname())
+        listener.accept()[0].close()
+    count = 0
+    with pytest.raises(ConnectionError):
+        while count < 1000:
+            writer.write(b"x")
+            await writer.drain()
+            count += 1
+    writer.close()
+
+
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_server_that_nobody_closed_stops_listening_with_its_loop(new_loop):
     async def serve():

@@ -53,6 +53,7 @@
     X(recv)                                                                                        \
     X(recv_into)                                                                                   \
     X(recvfrom_into)                                                                               \
+    X(monotonic)                                                                                   \
     X(slow_callback_duration)                                                                      \
     X(time)                                                                                        \
     /* loop/executor.c */                                                                          \

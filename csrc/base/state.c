@@ -179,6 +179,7 @@ pa_state_traverse(PaState *st, visitproc visit, void *arg)
         err = pa_pool_traverse(&st->future_iter_pool, visit, arg);
     }
     if (err == 0) {
+        Py_VISIT(st->time_module);
         Py_VISIT(st->overlay_reason);
         Py_VISIT(st->chain_set_state);
         if (st->spare_window != NULL) {
@@ -235,6 +236,7 @@ pa_state_clear(PaState *st)
     clear_block(&st->ssl, sizeof(st->ssl));
     Py_CLEAR(st->feed.type);
     Py_CLEAR(st->spare_window);
+    Py_CLEAR(st->time_module);
     Py_CLEAR(st->overlay_reason);
     Py_CLEAR(st->chain_set_state);
 }

@@ -125,6 +125,11 @@ typedef struct PaState {
     PaFeed feed;
     PyObject *spare_window; // owned, closed, or NULL
 
+    /* loop/clock.c: whose monotonic() is the loops' clock (owned), and whether that may be another
+     * function by now. */
+    PyObject *time_module;
+    bool monotonic_may_be_replaced;
+
     /* Task and Future: the overlay is in use, and the reason when it is not (a str). */
     bool overlay;
     PyObject *overlay_reason;

@@ -201,9 +201,10 @@ PyDoc_STRVAR(time_doc, "time($self, /)\n--\n\n"
                        "Stands for asyncio's loop.time().");
 
 static PyObject *
-loop_time(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(ignored))
+loop_time(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    return PyFloat_FromDouble(pa_monotonic());
+    double now = pa_clock_time(((PaLoop *)self)->sched.st);
+    return now == -1.0 && PyErr_Occurred() ? NULL : PyFloat_FromDouble(now);
 }
 
 PyDoc_STRVAR(is_running_doc, "is_running($self, /)\n--\n\n"

@@ -175,8 +175,15 @@ extern const char pa_loop_own_methods_doc[];
 
 /* loop.time() in seconds. -1.0 with an exception when an overriding time() raises. */
 double pa_loop_time(PaLoop *loop);
-/* time.monotonic(), in seconds. */
+/* The system's monotonic clock, in seconds. */
 double pa_monotonic(void);
+/* What time.monotonic() returns, in seconds, which is the same unless that was replaced; then -1.0 with
+ * what it raises. */
+double pa_clock_time(PaState *st);
+/* Whether pa_clock_time() calls Python code. */
+bool pa_clock_is_replaced(PaState *st);
+/* Once for the module. 0 or -1. */
+int pa_clock_init(PaState *st);
 /* Finds out which of time(), call_soon(), call_at(), create_future() the type or the instance
  * overrides. 0 or -1. */
 int pa_loop_find_overrides(PaLoop *loop);

@@ -202,7 +202,7 @@ queue_due_timers(PaLoop *loop)
     if (loop->sched.timers.count == 0) {
         return 0;
     }
-    if (loop->time_overridden) {
+    if (loop->time_overridden || pa_clock_is_replaced(loop->sched.st)) {
         leave_task(loop);
     }
     double now = pa_loop_time(loop);

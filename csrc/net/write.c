@@ -24,6 +24,10 @@
 
 #define LARGE_WRITE ((Py_ssize_t)32 * 1024) // bytes whose memory is better used again soon
 
+/* Writes that may wait: one that goes on writing without giving way learns by then that the peer has
+ * gone. */
+#define MOST_PIECES_WAITING 256
+
 /* What a call that sends takes of SO_SNDBUF beside twice its bytes: a packet for the last few of them. */
 #define CALL_OVERHEAD ((size_t)4 * 1024)
 
@@ -300,6 +304,9 @@ fits(PaTransport *t)
 static bool
 may_wait(PaTransport *t, bool temporary)
 {
+    if (t->queue.count >= MOST_PIECES_WAITING) {
+        return false;
+    }
     if (t->queue.size <= t->high_water) {
         return true;
     }
