@@ -7,6 +7,8 @@ The one line that switches a program is one of
     pyasync.install()                                      # for code that asks the policy
 
 Everything else is asyncio's: the same API, exceptions and order of events.
+
+PYTEST_DONT_REWRITE: pytest need not warn when this was imported before it registers the plugin.
 """
 
 from __future__ import annotations

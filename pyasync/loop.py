@@ -55,6 +55,22 @@ class _WatchedDescriptors:
         return SelectorKey(fd, fd, EVENT_READ * readable | EVENT_WRITE * writable, None)
 
 
+def _plain_methods(*names: str) -> dict[str, Any]:
+    return {name: getattr(socket.socket, name, None) for name in names}
+
+
+# What asyncio's transports and servers call of a socket, and those in C do not.
+_STREAM_METHODS = _plain_methods("recv", "recv_into", "send", "sendmsg", "shutdown")
+_DATAGRAM_METHODS = _plain_methods("recvfrom", "send", "sendto")
+_SERVER_METHODS = _plain_methods("accept")
+
+
+def _brings_its_own(sock: socket.socket, plain: dict[str, Any]) -> bool:
+    """Whether a class of the user's has other methods, which want to be called."""
+    cls = type(sock)
+    return any(getattr(cls, name, None) is not method for name, method in plain.items())
+
+
 def _sendfile_at_once(transp: Any, file: Any, offset: Any, count: Any) -> int:
     """Bytes of the file that were sent without waiting; 0 where asyncio has to look at the
     arguments, or at what there is to send."""
@@ -135,6 +151,12 @@ class Loop(_core.Loop, SelectorEventLoop):
         server: Any = None,
         context: Context | None = None,
     ) -> asyncio.Transport:
+        if _brings_its_own(sock, _STREAM_METHODS):
+            given: Any = {} if context is None else {"context": context}
+            transport: asyncio.Transport = _asyncio_loop._make_socket_transport(
+                self, sock, protocol, waiter, extra=extra, server=server, **given
+            )
+            return transport
         self._ensure_fd_no_transport(sock)
         return _core.SocketTransport(self, sock, protocol, waiter, extra, server, context)
 
@@ -146,6 +168,11 @@ class Loop(_core.Loop, SelectorEventLoop):
         waiter: asyncio.Future[None] | None = None,
         extra: dict[str, Any] | None = None,
     ) -> asyncio.DatagramTransport:
+        if _brings_its_own(sock, _DATAGRAM_METHODS):
+            transport: asyncio.DatagramTransport = _asyncio_loop._make_datagram_transport(
+                self, sock, protocol, address, waiter, extra
+            )
+            return transport
         self._ensure_fd_no_transport(sock)
         return _core.DatagramTransport(self, sock, protocol, address, waiter, extra)
 
@@ -167,7 +194,7 @@ class Loop(_core.Loop, SelectorEventLoop):
         tls = _TlsProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
         )
-        _core.SocketTransport(self, rawsock, tls, None, extra, server, context)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         transport: asyncio.Transport = tls._app_transport
         return transport
 
@@ -244,6 +271,18 @@ class Loop(_core.Loop, SelectorEventLoop):
             )
             self.create_task(accept, **context)
 
+        if _brings_its_own(sock, _SERVER_METHODS):
+            _asyncio_loop._start_serving(
+                self,
+                protocol_factory,
+                sock,
+                sslcontext,
+                server,
+                backlog,
+                *tls_timeouts,
+                **options,
+            )
+            return
         self._listeners[sock] = _core.Listener(
             self,
             protocol_factory,

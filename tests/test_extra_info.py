@@ -2,10 +2,12 @@
 
 import asyncio
 import socket
+from unittest import mock
 
 import pytest
 
 from tests.support import closed, connected, error_of, turns
+from tests.tls_pair import tls
 
 
 async def test_sockets_and_names(loop):
@@ -190,3 +192,22 @@ async def test_ipv6_names_have_four_parts(loop):
     await turns(3)
     server.close()
     await asyncio.sleep(0.002)
+
+
+async def test_another_method_in_the_place_of_that_of_asyncios_base_class(loop, contexts):
+    """Test suites patch it there to have connections with addresses of their own."""
+    pairs = [await connected(), (*(await tls(contexts)), None)]
+    udp, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, ("127.0.0.1", 0))
+    transports = [udp, *(pair[0].transport for pair in pairs)]
+    address = "127.0.0.1", 1
+    with mock.patch("asyncio.BaseTransport.get_extra_info", return_value=address) as patched:
+        for transport in transports:
+            assert transport.get_extra_info("peername") == address
+        patched.assert_called_with("peername", None)
+    with mock.patch("asyncio.BaseTransport.get_extra_info", lambda *args: args):
+        assert udp.get_extra_info("sockname", 5) == (udp, "sockname", 5)
+    assert udp.get_extra_info("sockname") != address
+    udp.close()
+    for server_side, client, _ in pairs:
+        await closed(client, server_side)
+    await turns(3)

@@ -247,3 +247,29 @@ def test_older_pytest_asyncio(tmp_path, version):
             env={"PYTHONPATH": str(ROOT)},
         )
         assert counts == {"passed": 2}, output
+
+
+def test_imported_before_pytest(tmp_path):
+    """pytest warns of modules of a plugin's distribution that it can't rewrite any more."""
+    installed = tmp_path / "installed"
+    (installed / "pyasync").mkdir(parents=True)
+    (installed / "pyasync" / "__init__.py").write_text("")  # ours is found before it
+    (installed / "plugin.py").write_text("")
+    distribution = installed / "plugin-1.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Name: plugin\nVersion: 1\n")
+    (distribution / "entry_points.txt").write_text("[pytest11]\nplugin = plugin\n")
+    (distribution / "RECORD").write_text("plugin.py,,\npyasync/__init__.py,,\n")
+    (tmp_path / "test_suite.py").write_text("def test_nothing(): pass")
+    options = ["-q", "-W", "error::pytest.PytestAssertRewriteWarning"]
+    start = f"import pyasync, pytest; raise SystemExit(pytest.main({options}))"
+    done = subprocess.run(
+        [sys.executable, "-c", start],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{installed}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stdout

@@ -511,3 +511,32 @@ def test_a_virtual_clock_that_only_moves_by_hand(new_loop):
         turn(loop, 2)
         assert seen == expected
     loop.close()
+
+
+async def test_scheduled_timers_can_be_listed_and_run_early(loop):
+    """Not of asyncio's API, but test suites move time by it."""
+    fired = []
+    later = [loop.call_later(100 - delay, fired.append, delay) for delay in range(20)]
+    later[3].cancel()
+    listed = [handle for handle in loop._scheduled if not handle.cancelled()]
+    assert all(isinstance(handle, asyncio.TimerHandle) for handle in listed)
+    assert {id(handle) for handle in listed} == {id(h) for h in later if not h.cancelled()}
+    assert listed[0].when() == min(handle.when() for handle in listed)
+    for handle in sorted(listed, key=asyncio.TimerHandle.when):
+        handle._run()
+        handle.cancel()
+    assert fired == [delay for delay in range(19, -1, -1) if delay != 3]
+    await asyncio.sleep(0)
+    del later, listed, handle
+    gc.collect()
+    loop.call_later(1000, fired.append, "never")
+    assert loop._scheduled[-1]._args == ("never",)
+    gc.collect()
+
+
+def test_no_timers_are_listed_of_a_closed_loop(new_loop):
+    loop = new_loop()
+    loop.call_later(100, print)
+    assert len(loop._scheduled) == 1
+    loop.close()
+    assert len(loop._scheduled) == 0

@@ -47,7 +47,9 @@ import_methods(PaAsyncio *aio)
 {
     if (import_method(&aio->create_task, "asyncio.base_events", "BaseEventLoop", "create_task") <
             0 ||
-        import_method(&aio->stream_feed_data, "asyncio.streams", "StreamReader", "feed_data") < 0) {
+        import_method(&aio->stream_feed_data, "asyncio.streams", "StreamReader", "feed_data") < 0 ||
+        import_method(&aio->get_extra_info, "asyncio.transports", "BaseTransport",
+                      "get_extra_info") < 0) {
         return -1;
     }
     return import_method(&aio->stream_data_received, "asyncio.streams", "StreamReaderProtocol",
@@ -110,6 +112,7 @@ import_asyncio(PaAsyncio *aio)
         {&aio->get_asyncgen_hooks, "sys", "get_asyncgen_hooks", false},
         {&aio->set_asyncgen_hooks, "sys", "set_asyncgen_hooks", false},
         {&aio->main_thread, "threading", "main_thread", false},
+        {&aio->BaseTransport, "asyncio.transports", "BaseTransport", false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(wanted); i++) {
         if (import_attribute(wanted[i].slot, wanted[i].module, wanted[i].name, wanted[i].optional) <

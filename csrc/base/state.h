@@ -75,6 +75,8 @@ typedef struct {
     PyObject *get_asyncgen_hooks;             // sys.get_asyncgen_hooks
     PyObject *set_asyncgen_hooks;             // sys.set_asyncgen_hooks
     PyObject *main_thread;                    // threading.main_thread
+    PyObject *BaseTransport;
+    PyObject *get_extra_info; // its method, as it was when it was imported
 } PaAsyncio;
 
 /* What C needs of the ssl module, imported with the first TLS connection; NULL before. */

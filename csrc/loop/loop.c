@@ -296,6 +296,30 @@ set_closed(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
     return get_flag(value, &((PaLoop *)self)->sched.closed);
 }
 
+/* A list of the timers, the next one first, as asyncio's own is ordered: test suites run them early. */
+static PyObject *
+get_scheduled(PyObject *self, void *Py_UNUSED(closure))
+{
+    PaTimerHeap *timers = &((PaLoop *)self)->sched.timers;
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < timers->count; i++) {
+        PyObject *handle = timers->entries[i].handle;
+        if (PyList_Append(list, handle) < 0) {
+            Py_CLEAR(list);
+            break;
+        }
+        pa_track_if_shared(handle);
+    }
+    return list;
+}
+
+/* The constructor of asyncio's class sets an empty list, of which there is no need. */
+static int
+set_scheduled(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value), void *Py_UNUSED(closure))
+{
+    return 0;
+}
+
 static PyObject *
 get_stopping(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -385,6 +409,7 @@ static PyGetSetDef getset[] = {
     {"_closed", get_closed, set_closed, NULL, NULL},
     {"_stopping", get_stopping, set_stopping, NULL, NULL},
     {"_debug", get_debug, set_debug, NULL, NULL},
+    {"_scheduled", get_scheduled, set_scheduled, NULL, NULL},
     {"_thread_id", get_thread_id, set_thread_id, NULL, NULL},
     {"_task_factory", get_task_factory, set_task_factory, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},

@@ -131,6 +131,25 @@ pa_transport_socket(PaTransport *t)
     return Py_XNewRef(t->sock);
 }
 
+/* ---- in the place of get_extra_info() */
+
+PyObject *
+pa_extra_info_replaced(PaState *st, PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    PyObject *found = PyObject_GetAttr(st->asyncio.BaseTransport, st->names.get_extra_info);
+    if (found == NULL || found == st->asyncio.get_extra_info) {
+        Py_XDECREF(found);
+        return NULL;
+    }
+    descrgetfunc bind = Py_TYPE(found)->tp_descr_get; /* of a function; a mock has none */
+    PyObject *method =
+        bind == NULL ? Py_NewRef(found) : bind(found, self, (PyObject *)Py_TYPE(self));
+    PyObject *result = method == NULL ? NULL : PyObject_Call(method, args, kwargs);
+    Py_XDECREF(method);
+    Py_DECREF(found);
+    return result;
+}
+
 /* ---- the dict */
 
 static PyObject *

@@ -307,7 +307,10 @@ transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
                                      &fallback)) {
         return NULL;
     }
-    PyObject *value = pa_transport_extra_get(cast(self), name);
+    PyObject *value = pa_extra_info_replaced(pa_transport_state(cast(self)), self, args, kwargs);
+    if (value == NULL && !PyErr_Occurred()) {
+        value = pa_transport_extra_get(cast(self), name);
+    }
     if (value == NULL && !PyErr_Occurred()) {
         value = Py_NewRef(fallback);
     }

@@ -154,6 +154,10 @@ PyObject *pa_socket_new(PaState *st, int family, int type, int proto, int fd);
 PyObject *pa_transport_socket(PaTransport *t);
 /* New reference, or NULL without an exception when there is no such information. */
 PyObject *pa_transport_extra_get(PaTransport *t, PyObject *name);
+/* self.get_extra_info(*args, **kwargs) by what somebody has put in the place of that method of asyncio's
+ * BaseTransport (test suites do): a new reference, or NULL with an exception. NULL without one when it is
+ * the method of old. */
+PyObject *pa_extra_info_replaced(PaState *st, PyObject *self, PyObject *args, PyObject *kwargs);
 /* Fills the dict with everything. Borrowed, NULL with an exception. */
 PyObject *pa_transport_extra_dict(PaTransport *t);
 /* Remembers both addresses while the descriptor is open. peer NULL: asks the kernel. */
