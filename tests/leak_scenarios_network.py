@@ -67,10 +67,9 @@ async def echo_once(server, client_of, size: int = 100) -> None:
     await client.lost
 
 
-@on_loop
-async def tcp_echo():
+async def echo_over_tcp(protocol_factory) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Echo, HOST, 0)
+    server = await loop.create_server(protocol_factory, HOST, 0)
     connect = functools.partial(
         loop.create_connection, host=HOST, port=server.sockets[0].getsockname()[1]
     )
@@ -78,6 +77,11 @@ async def tcp_echo():
         await echo_once(server, connect, size)
     server.close()
     await server.wait_closed()
+
+
+@on_loop
+async def tcp_echo():
+    await echo_over_tcp(Echo)
 
 
 @on_loop
@@ -94,15 +98,7 @@ async def unix_echo():
 
 @on_loop
 async def buffered_echo():
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(BufferedEcho, HOST, 0)
-    connect = functools.partial(
-        loop.create_connection, host=HOST, port=server.sockets[0].getsockname()[1]
-    )
-    for size in (1, 100, 300_000):
-        await echo_once(server, connect, size)
-    server.close()
-    await server.wait_closed()
+    await echo_over_tcp(BufferedEcho)
 
 
 @on_loop

@@ -22,13 +22,9 @@ class Pieces(Recorder):
 class Datagrams(asyncio.DatagramProtocol):
     def __init__(self):
         self.received = []
-        self.errors = []
 
     def datagram_received(self, data, address):
         self.received.append(data)
-
-    def error_received(self, exc):
-        self.errors.append(exc)
 
 
 async def test_the_default(loop):

@@ -303,14 +303,13 @@ transport_get_extra_info(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"name", "default", NULL};
     PyObject *name, *fallback = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", keywords, &name,
-                                     &fallback)) {
-        return NULL;
-    }
     PyObject *value = pa_extra_info_replaced(pa_transport_state(cast(self)), self, args, kwargs);
-    if (value == NULL && !PyErr_Occurred()) {
-        value = pa_transport_extra_get(cast(self), name);
+    if (value != NULL || PyErr_Occurred() ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "O|O:get_extra_info", keywords, &name,
+                                     &fallback)) {
+        return value;
     }
+    value = pa_transport_extra_get(cast(self), name);
     if (value == NULL && !PyErr_Occurred()) {
         value = Py_NewRef(fallback);
     }

@@ -265,6 +265,17 @@ read_data(PaTransport *t)
 /* ---- a read as large as the application wants it */
 
 bool
+pa_would_block(void)
+{
+    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
+        !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
+        return false;
+    }
+    PyErr_Clear();
+    return true;
+}
+
+bool
 pa_transport_has_max_size(PaTransport *t)
 {
     if (t->dict == NULL) {
@@ -285,9 +296,8 @@ pa_transport_receive_max_size(PaTransport *t, PyObject *name)
     PyObject *received = NULL;
     if (sock != NULL) {
         received = PyObject_CallMethodOneArg(sock, name, max_size);
-        if (received == NULL && (PyErr_ExceptionMatches(PyExc_BlockingIOError) ||
-                                 PyErr_ExceptionMatches(PyExc_InterruptedError))) {
-            PyErr_Clear();
+        if (received == NULL) {
+            (void)pa_would_block();
         }
     }
     Py_XDECREF(max_size);

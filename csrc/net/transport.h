@@ -167,6 +167,8 @@ int pa_transport_keep_addresses(PaTransport *t, const struct sockaddr *peer, soc
 
 /* The descriptor is readable. -1 only with an exit raised. */
 int pa_transport_read_ready(PaTransport *t);
+/* Whether the raised exception says "not now"; it is cleared then. */
+bool pa_would_block(void);
 /* Whether the application has set transport.max_size, how much a read asks for: reads go by it then. */
 bool pa_transport_has_max_size(PaTransport *t);
 /* sock.name(transport.max_size): new reference, NULL without an exception when nothing has come. */

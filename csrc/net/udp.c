@@ -66,18 +66,6 @@ failed(PaTransport *t, const char *message)
     return pa_transport_failed(t, message);
 }
 
-/* Whether the raised exception says "not now"; it is cleared then. */
-static bool
-would_block(void)
-{
-    if (!PyErr_ExceptionMatches(PyExc_BlockingIOError) &&
-        !PyErr_ExceptionMatches(PyExc_InterruptedError)) {
-        return false;
-    }
-    PyErr_Clear();
-    return true;
-}
-
 /* ---- receiving */
 
 static int
@@ -332,7 +320,7 @@ send_by_socket(PaTransport *t, PyObject *data, PyObject *address)
                                        : PyObject_VectorcallMethod(names->sendto, args, 3, NULL);
     Py_DECREF(sock);
     if (result == NULL) {
-        return would_block() ? 0 : -1;
+        return pa_would_block() ? 0 : -1;
     }
     Py_DECREF(result);
     return 1;

@@ -143,12 +143,11 @@ pa_tls_flush(PaTls *tls)
         return 0;
     }
     tls->encrypting = true;
-    int result = encrypt_backlog(tls);
+    int encrypted = encrypt_backlog(tls);
     tls->encrypting = false;
-    if (result <= 0 && send_parts(tls) < 0) {
-        return -1;
-    }
-    return result < 0 ? -1 : pa_tls_process_outgoing(tls);
+    int result = encrypted < 0 ? -1 : pa_tls_process_outgoing(tls);
+    bool whole = encrypted > 0 && result == 0;
+    return whole || send_parts(tls) == 0 ? result : -1;
 }
 
 int
