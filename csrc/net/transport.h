@@ -182,7 +182,9 @@ int pa_transport_write(PaTransport *t, PyObject *data);
 int pa_transport_write_part(PaTransport *t, PyObject *bytes);
 int pa_transport_writelines(PaTransport *t, PyObject *lines);
 int pa_transport_write_eof(PaTransport *t);
-/* Sends what is queued, if the socket takes it. A failure is a fatal error; -1 only with an exit. */
+/* Has before_flush() called, if there is one. A failure is a fatal error; -1 only with an exit. */
+int pa_transport_fill(PaTransport *t);
+/* The same, and sends what is queued, if the socket takes it. */
 int pa_transport_flush(PaTransport *t);
 /* The descriptor is writable. */
 int pa_transport_write_ready(PaTransport *t);

@@ -192,11 +192,14 @@ write_failed(PaTransport *t)
     return result;
 }
 
-/* What before_flush() writes is sent by the flush that calls it. */
-static int
-fill_queue(PaTransport *t)
+/* What before_flush() writes is sent by the flush that comes. */
+int
+pa_transport_fill(PaTransport *t)
 {
     int (*fill)(PaTransport *) = t->before_flush;
+    if (fill == NULL) {
+        return 0;
+    }
     bool nested = t->in_callback;
     t->before_flush = NULL;
     t->in_callback = true;
@@ -209,7 +212,7 @@ int
 pa_transport_flush(PaTransport *t)
 {
     pa_transport_flush_unlink(t);
-    if (t->before_flush != NULL && fill_queue(t) < 0) {
+    if (t->before_flush != NULL && pa_transport_fill(t) < 0) {
         return -1;
     }
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
