@@ -1,5 +1,6 @@
 /* What TLS costs at the least with OpenSSL: a C server, one thread on epoll, that echoes what it
- * reads; or that shakes hands with each connection, says that it closes, and closes.
+ * reads; or that shakes hands with each connection, says that it closes, and closes when the peer has
+ * said so too, as asyncio does.
  *
  *   tls_server [--accept] FOLDER
  * listens at a free port of 127.0.0.1 with FOLDER/cert.pem and FOLDER/key.pem, and prints the port.
@@ -34,6 +35,7 @@ typedef struct {
     char *unsent; /* owned; plaintext that waits for room in the socket, or NULL */
     size_t begin, end;
     bool blocked; /* nothing is read before all has gone */
+    bool shaken;  /* the handshake is complete: the peer's notice of closing is waited for */
 } Connection;
 
 static char buffer[BUFFER_SIZE];
@@ -152,17 +154,21 @@ waits(const Connection *connection, int result)
     return reason == SSL_ERROR_WANT_READ || reason == SSL_ERROR_WANT_WRITE;
 }
 
-/* Goes on with the handshake; the connection ends with it, or with an error. */
+/* Goes on with the handshake, then with the closing; the connection ends with that, or with an error. */
 static void
 shake(Connection *connection)
 {
     ERR_clear_error();
-    int result = SSL_accept(connection->tls);
+    int result = connection->shaken ? 1 : SSL_accept(connection->tls);
+    if (result == 1) {
+        connection->shaken = true;
+        result = SSL_shutdown(connection->tls);
+        if (result == 0) { /* said; and whether the peer has */
+            result = SSL_shutdown(connection->tls);
+        }
+    }
     if (result != 1 && waits(connection, result)) {
         return;
-    }
-    if (result == 1) {
-        SSL_shutdown(connection->tls);
     }
     close_connection(connection);
 }
