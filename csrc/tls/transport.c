@@ -321,8 +321,8 @@ transport_is_closing(PyObject *self, PyObject *Py_UNUSED(ignored))
     }
 #if PY_VERSION_HEX >= 0x030e0000
     PaTls *tls = tls_of(self);
-    if (tls->socket != NULL &&
-        tls->socket->dict == NULL) { /* nobody has put another method there */
+    /* Nobody has put another method there. */
+    if (tls->socket != NULL && tls->socket->dict == NULL) {
         return PyBool_FromLong(tls->socket->closing);
     }
     if (tls->transport != NULL) {
