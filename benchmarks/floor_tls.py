@@ -125,7 +125,7 @@ async def handshake(options: argparse.Namespace) -> tuple[float, bytes]:
         try:
             end.shutdown()
         except ssl.SSLWantReadError:
-            pass  # the client's notice, for which the row's server does not have to wait
+            pass  # the client's notice, which the row's load does not send: it resets
         closing = pair.from_server.read()
         used = pair.used + time.process_time_ns() - start
         if not closing or pair.client.version() != "TLSv1.3":

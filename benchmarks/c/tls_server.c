@@ -1,6 +1,6 @@
 /* What TLS costs at the least with OpenSSL: a C server, one thread on epoll, that echoes what it
  * reads; or that shakes hands with each connection, says that it closes, and closes when the peer has
- * said so too, as asyncio does.
+ * said so too or has gone, as asyncio does.
  *
  *   tls_server [--accept] FOLDER
  * listens at a free port of 127.0.0.1 with FOLDER/cert.pem and FOLDER/key.pem, and prints the port.
@@ -35,7 +35,7 @@ typedef struct {
     char *unsent; /* owned; plaintext that waits for room in the socket, or NULL */
     size_t begin, end;
     bool blocked; /* nothing is read before all has gone */
-    bool shaken;  /* the handshake is complete: the peer's notice of closing is waited for */
+    bool shaken;  /* the handshake is complete: the peer's notice of closing, or its end, is waited for */
 } Connection;
 
 static char buffer[BUFFER_SIZE];

@@ -140,7 +140,7 @@ pa_transport_flush_full_group(PaLoop *loop)
 }
 
 /* Fills the queues of the first few transports (TLS encrypts), which are sent after it: the processor
- * stays in the same code, which costs less (an echo over TLS streams 2-3%). */
+ * stays in the same code, which costs less (an echo over TLS streams 1-2%). */
 static void
 fill_group(PaLoop *loop)
 {
@@ -158,6 +158,17 @@ fill_group(PaLoop *loop)
     }
 }
 
+/* The transport whose turn it is to send, its queue filled; NULL when none is left. Borrowed. */
+static PaTransport *
+next_filled(PaLoop *loop)
+{
+    PaTransport *first = loop->flush_head;
+    if (first != NULL && first->before_flush != NULL) {
+        fill_group(loop);
+    }
+    return loop->flush_head;
+}
+
 /* Whoever is called here may write again, to this or another transport: that goes to the end of the
  * list and is sent as well. */
 void
@@ -166,14 +177,7 @@ pa_transport_flush_all(PaLoop *loop)
     end_group(loop);
     loop->flushing = true;
     PaTransport *t;
-    while ((t = loop->flush_head) != NULL) {
-        if (t->before_flush != NULL) {
-            fill_group(loop);
-            t = loop->flush_head;
-        }
-        if (t == NULL) {
-            break;
-        }
+    while ((t = next_filled(loop)) != NULL) {
         Py_INCREF(t);
         if (pa_transport_flush(t) < 0) {
             pa_loop_callback_failed(loop, "Exception while sending what was written");

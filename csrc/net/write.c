@@ -3,9 +3,9 @@
  * write() queues a reference to the bytes; what one callback or one batch wrote leaves as one
  * vectored system call: soon after the protocol's method returned, or before the loop polls
  * (flush.c). It leaves inside write() when the queue may stay above the high-water mark, when many
- * writes wait, when the data is not immutable bytes, and when no poll of this thread's loop will come. A full socket sets
- * write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these functions, a queue
- * that is not blocked is either empty or will be flushed. */
+ * writes wait, when the data is not immutable bytes, and when no poll of this thread's loop will come.
+ * A full socket sets write_blocked, and then nothing is sent until UV_WRITABLE. So, outside of these
+ * functions, a queue that is not blocked is either empty or will be flushed. */
 #include "net/syscalls.h"
 #include "net/transport.h"
 
@@ -212,7 +212,7 @@ int
 pa_transport_flush(PaTransport *t)
 {
     pa_transport_flush_unlink(t);
-    if (t->before_flush != NULL && pa_transport_fill(t) < 0) {
+    if (pa_transport_fill(t) < 0) {
         return -1;
     }
     if (t->queue.count == 0 || t->write_blocked || t->conn_lost) {
