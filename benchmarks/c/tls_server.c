@@ -35,7 +35,7 @@ typedef struct {
     char *unsent; /* owned; plaintext that waits for room in the socket, or NULL */
     size_t begin, end;
     bool blocked; /* nothing is read before all has gone */
-    bool shaken;  /* the handshake is complete: the peer's notice of closing, or its end, is waited for */
+    bool shaken;  /* the handshake is complete: the peer's end is waited for */
 } Connection;
 
 static char buffer[BUFFER_SIZE];
