@@ -68,7 +68,10 @@ _SERVER_METHODS = _plain_methods("accept")
 def _brings_its_own(sock: socket.socket, plain: dict[str, Any]) -> bool:
     """Whether a class of the user's has other methods, which want to be called."""
     cls = type(sock)
-    return any(getattr(cls, name, None) is not method for name, method in plain.items())
+    for name, method in plain.items():  # any() makes a generator per connection
+        if getattr(cls, name, None) is not method:
+            return True
+    return False
 
 
 def _sendfile_at_once(transp: Any, file: Any, offset: Any, count: Any) -> int:
@@ -151,13 +154,25 @@ class Loop(_core.Loop, SelectorEventLoop):
         server: Any = None,
         context: Context | None = None,
     ) -> asyncio.Transport:
+        self._ensure_fd_no_transport(sock)
+        return self._new_socket_transport(sock, protocol, waiter, extra, server, context)
+
+    def _new_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None,
+        extra: dict[str, Any] | None,
+        server: Any,
+        context: Context | None,
+    ) -> asyncio.Transport:
+        """Of C's type; of asyncio's for a socket whose class brings methods of its own."""
         if _brings_its_own(sock, _STREAM_METHODS):
             given: Any = {} if context is None else {"context": context}
             transport: asyncio.Transport = _asyncio_loop._make_socket_transport(
                 self, sock, protocol, waiter, extra=extra, server=server, **given
             )
             return transport
-        self._ensure_fd_no_transport(sock)
         return _core.SocketTransport(self, sock, protocol, waiter, extra, server, context)
 
     def _make_datagram_transport(
@@ -187,14 +202,23 @@ class Loop(_core.Loop, SelectorEventLoop):
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
         context: Context | None = None,
-        **timeouts: float | None,
     ) -> asyncio.Transport:
         self._ensure_fd_no_transport(rawsock)
         tls = _TlsProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            True,  # call_connection_made
+            ssl_handshake_timeout,
+            ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
+        self._new_socket_transport(rawsock, tls, None, extra, server, context)
         transport: asyncio.Transport = tls._app_transport
         return transport
 
@@ -252,35 +276,26 @@ class Loop(_core.Loop, SelectorEventLoop):
         sslcontext: Any = None,
         server: Any = None,
         backlog: int = 100,
-        *tls_timeouts: float,
-        **options: Any,  # the same by name; context from 3.15
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,  # from 3.15
     ) -> None:
+        timeouts = (ssl_handshake_timeout, ssl_shutdown_timeout)
+
         def accepted(connection: socket.socket, address: Any) -> None:
-            # From 3.15 each connection has a copy of the server's context of its own.
-            given = options.get("context")
-            context = {} if given is None else {"context": given.copy()}
-            accept = _asyncio_loop._accept_connection2(
-                self,
-                protocol_factory,
-                connection,
-                {"peername": address},
-                sslcontext,
-                server,
-                *tls_timeouts,
-                **(options | context),
-            )
-            self.create_task(accept, **context)
+            extra = {"peername": address}
+            given = (self, protocol_factory, connection, extra, sslcontext, server, *timeouts)
+            if context is None:
+                self.create_task(_asyncio_loop._accept_connection2(*given))
+            else:  # each connection has a copy of its own
+                own = context.copy()
+                accept = _asyncio_loop._accept_connection2(*given, context=own)
+                self.create_task(accept, context=own)
 
         if _brings_its_own(sock, _SERVER_METHODS):
+            newer: Any = {} if context is None else {"context": context}
             _asyncio_loop._start_serving(
-                self,
-                protocol_factory,
-                sock,
-                sslcontext,
-                server,
-                backlog,
-                *tls_timeouts,
-                **options,
+                self, protocol_factory, sock, sslcontext, server, backlog, *timeouts, **newer
             )
             return
         self._listeners[sock] = _core.Listener(
@@ -290,7 +305,7 @@ class Loop(_core.Loop, SelectorEventLoop):
             server,
             backlog,
             accepted if sslcontext is not None else None,
-            options.get("context"),
+            context,
         )
 
     def _stop_serving(self, sock: socket.socket) -> None:

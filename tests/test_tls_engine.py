@@ -11,7 +11,7 @@ import warnings
 
 import pytest
 
-from tests.support import HOST, Recorder, run_snippet, turns, until
+from tests.support import HOST, Recorder, connected, run_snippet, turns, until
 from tests.tls_pair import closed, tls
 
 
@@ -388,10 +388,14 @@ async def test_limits_of_the_buffers(loop, contexts):
 
 
 async def test_a_class_for_the_ssl_object(loop, contexts):
-    """An SSLObject class of the user's context is used for every read and write."""
+    """An SSLObject class of the user's context is used for the handshake, reads and writes."""
     calls = set()
 
     class Watched(ssl.SSLObject):
+        def do_handshake(self):
+            calls.add(("do_handshake", self.server_side))
+            return super().do_handshake()
+
         def read(self, *args):
             calls.add("read")
             return super().read(*args)
@@ -400,14 +404,35 @@ async def test_a_class_for_the_ssl_object(loop, contexts):
             calls.add("write")
             return super().write(data)
 
-    contexts[1].sslobject_class = Watched
+    for context in contexts:
+        context.sslobject_class = Watched
     server_side, client = await tls(contexts)
     client.transport.write(b"there")
     await until(lambda: server_side.data == b"there")
     server_side.transport.write(b"back")
     await until(lambda: client.data == b"back")
-    assert calls == {"read", "write"}
+    assert calls == {("do_handshake", False), ("do_handshake", True), "read", "write"}
     await closed(client, server_side)
+
+
+async def test_a_handshake_whose_transport_is_aborted_within_it(loop, contexts):
+    """OpenSSL's message callback runs within the handshake, on either side of start_tls()."""
+    for side in (0, 1):
+        server_side, client, _ = await connected()
+        ends = [server_side.transport, client.transport]
+
+        def watch(*_, transport=ends[side]):
+            transport.abort()
+            gc.collect()
+
+        contexts[side]._msg_callback = watch
+        results = await asyncio.gather(
+            loop.start_tls(ends[0], server_side, contexts[0], server_side=True),
+            loop.start_tls(ends[1], client, contexts[1], server_hostname="localhost"),
+            return_exceptions=True,
+        )
+        contexts[side]._msg_callback = None
+        assert results.pop(side) is None and isinstance(results[0], ConnectionResetError)
 
 
 async def test_connections_that_end_while_another_is_encrypted(loop, contexts):

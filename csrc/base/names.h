@@ -124,6 +124,8 @@
     X(type)                                                                                        \
     X(warning)                                                                                     \
     /* tls */                                                                                      \
+    X(SSL_HANDSHAKE_TIMEOUT)                                                                       \
+    X(SSL_SHUTDOWN_TIMEOUT)                                                                        \
     X(_do_read)                                                                                    \
     X(_force_close)                                                                                \
     X(_handshake_timed_out)                                                                        \
@@ -140,8 +142,12 @@
     X(pending)                                                                                     \
     X(read)                                                                                        \
     X(resume_reading)                                                                              \
+    X(server_hostname)                                                                             \
+    X(server_side)                                                                                 \
     X(ssl_object)                                                                                  \
+    X(sslcontext)                                                                                  \
     X(unwrap)                                                                                      \
+    X(wrap_bio)                                                                                    \
     X(write)
 
 #endif

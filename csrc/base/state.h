@@ -85,11 +85,12 @@ typedef struct {
     PyObject *bio_read, *bio_write; // its methods, unbound
     PyObject *SSLObject;
     PyObject *codec_type; // of the C object under an SSLObject; NULL before the first of them
-    PyObject *codec_read, *codec_write;
+    PyObject *codec_do_handshake, *codec_read, *codec_write;
     PyObject *SSLError;
     PyObject *SSLWantReadError;
     PyObject *SSLSyscallError;
     PyObject *CertificateError;
+    PyObject *wrap_bio_keywords; // of SSLContext.wrap_bio(), a tuple
 } PaSsl;
 
 /* A protocol in C that takes received bytes as they lie in memory, which it may not keep: from

@@ -175,14 +175,12 @@ pa_fdwatch_traverse(PaLoop *loop, visitproc visit, void *arg)
 /* The number of a descriptor or of an object with fileno(), which is negative once that is closed: a
  * new int, or NULL with ValueError, worded as by the selectors that asyncio uses. */
 static PyObject *
-number_of(PyObject *fileobj)
+number_of(const PaLoop *loop, PyObject *fileobj)
 {
     if (PyLong_Check(fileobj)) {
         return Py_NewRef(fileobj);
     }
-    PyObject *method = PyObject_GetAttrString(fileobj, "fileno");
-    PyObject *number = method == NULL ? NULL : PyObject_CallNoArgs(method);
-    Py_XDECREF(method);
+    PyObject *number = PyObject_CallMethodNoArgs(fileobj, loop->sched.st->names.fileno);
     if (number != NULL) {
         Py_SETREF(number, PyNumber_Long(number));
     }
@@ -228,7 +226,7 @@ find_added(const PaLoop *loop, const PyObject *fileobj)
 static int
 fd_of(const PaLoop *loop, PyObject *fileobj)
 {
-    PyObject *number = number_of(fileobj);
+    PyObject *number = number_of(loop, fileobj);
     int fd = number == NULL ? -1 : descriptor_of(number);
     Py_XDECREF(number);
     if (fd < 0 && PyErr_ExceptionMatches(PyExc_ValueError)) {
@@ -305,7 +303,7 @@ ensure_no_transport(PaLoop *loop, PyObject *fileobj, int fd)
 static int
 ensure_public(PaLoop *loop, PyObject *fileobj)
 {
-    PyObject *number = number_of(fileobj);
+    PyObject *number = number_of(loop, fileobj);
     if (number == NULL) {
         return -1;
     }

@@ -83,6 +83,13 @@ make_address(PaTransport *t, const PaIpAddr *ip, PyObject *method)
 
 /* ---- the socket object */
 
+/* Part of a socket's type, by which Python notes that it does not block, with no system call. */
+#ifdef SOCK_NONBLOCK
+#define NON_BLOCKING SOCK_NONBLOCK
+#else
+#define NON_BLOCKING 0
+#endif
+
 /* socket.socket(family, type, proto[, fileno]) */
 static PyObject *
 call_socket(PaState *st, const int *values, int count)
@@ -105,10 +112,10 @@ done:
 PyObject *
 pa_socket_new(PaState *st, int family, int type, int proto, int fd)
 {
-    const int values[] = {family, type, proto, fd};
+    const int values[] = {family, type | NON_BLOCKING, proto, fd};
     PyObject *sock = call_socket(st, values, fd >= 0 ? 4 : 3);
-    if (sock == NULL) {
-        return NULL;
+    if (sock == NULL || (fd >= 0 && NON_BLOCKING != 0)) {
+        return sock;
     }
     PyObject *result = fd >= 0 ? PyObject_CallMethodOneArg(sock, st->names.setblocking, Py_False)
                                : PyObject_CallMethodNoArgs(sock, st->names.close);

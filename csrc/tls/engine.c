@@ -98,7 +98,7 @@ pa_tls_call_later(PaTls *tls, PyObject *timeout, PyObject *name)
 }
 
 void
-pa_tls_cancel_timer(PyObject **timer)
+pa_tls_cancel_timer(PaTls *tls, PyObject **timer)
 {
     PyObject *handle = *timer;
     if (handle == NULL) {
@@ -106,7 +106,7 @@ pa_tls_cancel_timer(PyObject **timer)
     }
     *timer = NULL;
     PyObject *raised = PyErr_GetRaisedException();
-    PyObject *done = PyObject_CallMethod(handle, "cancel", NULL);
+    PyObject *done = PyObject_CallMethodNoArgs(handle, pa_tls_state(tls)->names.cancel);
     if (done == NULL) {
         pa_write_unraisable(handle);
     }
@@ -264,11 +264,31 @@ pa_tls_report(PaTls *tls, const char *message)
 
 /* ---- construction */
 
+/* An attribute that is kept. */
+typedef struct {
+    PyObject **slot;
+    PyObject **owner;
+    const char *name;
+} PaWanted;
+
+/* In their order, as an owner may be one of them. */
+static int
+get_wanted(const PaWanted *wanted, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        Py_XSETREF(*wanted[i].slot, PyObject_GetAttrString(*wanted[i].owner, wanted[i].name));
+        if (*wanted[i].slot == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
 /* Imports what is needed of the ssl module, once. RuntimeError when Python has none. */
 static int
 import_ssl(PaState *st)
 {
-    if (st->ssl.CertificateError != NULL) { /* the last of them */
+    if (st->ssl.wrap_bio_keywords != NULL) { /* the last of them */
         return 0;
     }
     PyObject *module = PyImport_ImportModule("ssl");
@@ -279,11 +299,7 @@ import_ssl(PaState *st)
         return -1;
     }
     PaSsl *ssl = &st->ssl;
-    const struct {
-        PyObject **slot;
-        PyObject **owner;
-        const char *name;
-    } wanted[] = {
+    const PaWanted wanted[] = {
         {&ssl->MemoryBIO, &module, "MemoryBIO"},
         {&ssl->bio_read, &ssl->MemoryBIO, "read"},
         {&ssl->bio_write, &ssl->MemoryBIO, "write"},
@@ -293,22 +309,24 @@ import_ssl(PaState *st)
         {&ssl->SSLSyscallError, &module, "SSLSyscallError"},
         {&ssl->CertificateError, &module, "CertificateError"},
     };
-    for (size_t i = 0; i < Py_ARRAY_LENGTH(wanted); i++) {
-        Py_XSETREF(*wanted[i].slot, PyObject_GetAttrString(*wanted[i].owner, wanted[i].name));
-        if (*wanted[i].slot == NULL) {
-            break;
-        }
-    }
+    int result = get_wanted(wanted, Py_ARRAY_LENGTH(wanted));
     Py_DECREF(module);
-    return PyErr_Occurred() ? -1 : 0;
+    if (result < 0) {
+        return -1;
+    }
+    ssl->wrap_bio_keywords = PyTuple_Pack(2, st->names.server_side, st->names.server_hostname);
+    return ssl->wrap_bio_keywords == NULL ? -1 : 0;
 }
 
 /* A time-out in seconds, the constant's value for None. New reference. */
 static PyObject *
-check_timeout(PaState *st, PyObject *given, const char *name, const char *constant)
+check_timeout(PaState *st, PyObject *given, const char *name, PyObject *constant)
 {
     if (given == Py_None) {
-        return PyObject_GetAttrString(st->asyncio.constants, constant);
+        return PyObject_GetAttr(st->asyncio.constants, constant);
+    }
+    if (PyFloat_CheckExact(given) && PyFloat_AS_DOUBLE(given) > 0) {
+        return Py_NewRef(given);
     }
     PyObject *zero = PyLong_FromLong(0);
     int wrong = zero == NULL ? -1 : PyObject_RichCompareBool(given, zero, Py_LE);
@@ -343,21 +361,14 @@ choose_context(PyObject *given, bool server_side, bool named)
     return context;
 }
 
+/* sslcontext.wrap_bio(incoming, outgoing, server_side=..., server_hostname=hostname) */
 static PyObject *
 wrap_bio(PaTls *tls, bool server_side, PyObject *hostname)
 {
-    PyObject *method = PyObject_GetAttrString(tls->sslcontext, "wrap_bio");
-    PyObject *args = PyTuple_Pack(2, tls->incoming, tls->outgoing);
-    PyObject *kwargs = Py_BuildValue("{s:O, s:O}", "server_side", server_side ? Py_True : Py_False,
-                                     "server_hostname", hostname);
-    PyObject *sslobj = NULL;
-    if (method != NULL && args != NULL && kwargs != NULL) {
-        sslobj = PyObject_Call(method, args, kwargs);
-    }
-    Py_XDECREF(method);
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    return sslobj;
+    PyObject *args[] = {tls->sslcontext, tls->incoming, tls->outgoing,
+                        server_side ? Py_True : Py_False, hostname};
+    PaState *st = pa_tls_state(tls);
+    return PyObject_VectorcallMethod(st->names.wrap_bio, args, 3, st->ssl.wrap_bio_keywords);
 }
 
 /* Whether the object is the C one of an ssl.SSLObject, whose type nobody can change; the first that is
@@ -367,15 +378,16 @@ is_in_c(PaSsl *ssl, PyObject *codec)
 {
     PyTypeObject *type = Py_TYPE(codec);
     if (ssl->codec_type == NULL && PyType_HasFeature(type, Py_TPFLAGS_IMMUTABLETYPE)) {
-        Py_XSETREF(ssl->codec_read, PyObject_GetAttrString((PyObject *)type, "read"));
-        if (ssl->codec_read == NULL) {
+        PyObject *owner = (PyObject *)type;
+        const PaWanted wanted[] = {
+            {&ssl->codec_do_handshake, &owner, "do_handshake"},
+            {&ssl->codec_read, &owner, "read"},
+            {&ssl->codec_write, &owner, "write"},
+        };
+        if (get_wanted(wanted, Py_ARRAY_LENGTH(wanted)) < 0) {
             return -1;
         }
-        Py_XSETREF(ssl->codec_write, PyObject_GetAttrString((PyObject *)type, "write"));
-        if (ssl->codec_write == NULL) {
-            return -1;
-        }
-        ssl->codec_type = Py_NewRef((PyObject *)type);
+        ssl->codec_type = Py_NewRef(owner);
     }
     return (PyObject *)type == ssl->codec_type;
 }
@@ -408,6 +420,7 @@ static int
 set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname)
 {
     PaState *st = pa_tls_state(tls);
+    tls->server_side = server_side;
     int named = PyObject_IsTrue(hostname);
     if (named < 0) {
         return -1;
@@ -416,8 +429,10 @@ set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname
     if (tls->sslcontext == NULL) {
         return -1;
     }
-    tls->extra = Py_BuildValue("{s:O}", "sslcontext", tls->sslcontext);
-    if (tls->extra == NULL || (tls->incoming = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL ||
+    tls->extra = PyDict_New();
+    if (tls->extra == NULL ||
+        PyDict_SetItem(tls->extra, st->names.sslcontext, tls->sslcontext) < 0 ||
+        (tls->incoming = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL ||
         (tls->outgoing = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL) {
         return -1;
     }
@@ -465,10 +480,10 @@ tls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     tls->write_high = WRITE_HIGH;
     tls->write_low = WRITE_HIGH / 4;
     tls->handshake_timeout =
-        check_timeout(st, handshake, "ssl_handshake_timeout", "SSL_HANDSHAKE_TIMEOUT");
+        check_timeout(st, handshake, "ssl_handshake_timeout", st->names.SSL_HANDSHAKE_TIMEOUT);
     if (tls->handshake_timeout != NULL) {
         tls->shutdown_timeout =
-            check_timeout(st, shutdown, "ssl_shutdown_timeout", "SSL_SHUTDOWN_TIMEOUT");
+            check_timeout(st, shutdown, "ssl_shutdown_timeout", st->names.SSL_SHUTDOWN_TIMEOUT);
     }
     if (tls->shutdown_timeout == NULL || pa_tls_set_app_protocol(tls, protocol) < 0 ||
         set_up(tls, context, server_side, hostname) < 0) {
@@ -533,8 +548,8 @@ lose(PaTls *tls, PyObject *exc)
     pa_queue_clear(&tls->backlog);
     tls->conn_lost++;
     pa_tls_mark_closed(tls);
-    pa_tls_cancel_timer(&tls->shutdown_timer);
-    pa_tls_cancel_timer(&tls->handshake_timer);
+    pa_tls_cancel_timer(tls, &tls->shutdown_timer);
+    pa_tls_cancel_timer(tls, &tls->handshake_timer);
     int result = 0;
     if (tls->state != PA_TLS_HANDSHAKE && tls->app_protocol != NULL &&
         (tls->app == PA_TLS_APP_CONNECTED || tls->app == PA_TLS_APP_EOF)) {

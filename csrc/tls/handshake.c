@@ -5,6 +5,18 @@
  * is cancelled at the end, whatever that is. */
 #include "tls/tls.h"
 
+/* Whether OpenSSL could only say that nothing has come: in TLS the client speaks first. */
+static int
+waits_for_client(PaTls *tls)
+{
+    if (!tls->server_side || !tls->codec_in_c) {
+        return 0;
+    }
+    Py_ssize_t read_ahead =
+        pa_tls_bio_size(tls, tls->incoming); /* by streams, before start_tls() */
+    return read_ahead < 0 ? -1 : read_ahead == 0;
+}
+
 int
 pa_tls_start_handshake(PaTls *tls)
 {
@@ -21,7 +33,11 @@ pa_tls_start_handshake(PaTls *tls)
     tls->state = PA_TLS_HANDSHAKE;
     tls->handshake_timer =
         pa_tls_call_later(tls, tls->handshake_timeout, names->_handshake_timed_out);
-    return tls->handshake_timer == NULL ? -1 : pa_tls_do_handshake(tls);
+    if (tls->handshake_timer == NULL) {
+        return -1;
+    }
+    int waiting = waits_for_client(tls);
+    return waiting == 0 ? pa_tls_do_handshake(tls) : waiting < 0 ? -1 : 0;
 }
 
 int
@@ -47,7 +63,12 @@ int
 pa_tls_do_handshake(PaTls *tls)
 {
     PaState *st = pa_tls_state(tls);
-    if (pa_tls_call(tls->sslobj, st->names.do_handshake, NULL) == 0) {
+    PyObject *codec = Py_NewRef(tls->codec); /* OpenSSL may call into Python */
+    PyObject *done =
+        pa_tls_codec_call(tls, st->ssl.codec_do_handshake, st->names.do_handshake, &codec, 1);
+    Py_DECREF(codec);
+    if (done != NULL) {
+        Py_DECREF(done);
         return pa_tls_handshake_done(tls, NULL);
     }
     if (pa_tls_wants_more(tls)) {
@@ -133,7 +154,7 @@ tell_app(PaTls *tls)
 int
 pa_tls_handshake_done(PaTls *tls, PyObject *exc)
 {
-    pa_tls_cancel_timer(&tls->handshake_timer);
+    pa_tls_cancel_timer(tls, &tls->handshake_timer);
     if (exc != NULL) {
         return handshake_failed(tls, exc);
     }

@@ -60,7 +60,7 @@ pa_tls_do_flush(PaTls *tls)
 static int
 shutdown_done(PaTls *tls, PyObject *exc)
 {
-    pa_tls_cancel_timer(&tls->shutdown_timer);
+    pa_tls_cancel_timer(tls, &tls->shutdown_timer);
     if (exc != NULL) {
         return pa_tls_fatal_error(tls, exc, "Fatal error on transport");
     }

@@ -65,9 +65,10 @@ typedef struct {
     double handshake_start; // in debug mode
     long conn_lost;
 
-    uint8_t state;       // PaTlsState
-    uint8_t app;         // PaTlsApp
-    uint8_t app_kind;    // PaProtocolKind of the application's protocol
+    uint8_t state;    // PaTlsState
+    uint8_t app;      // PaTlsApp
+    uint8_t app_kind; // PaProtocolKind of the application's protocol
+    bool server_side;
     bool codec_in_c;     // the codec is the C object, whose methods nobody can replace
     bool reading;        // inside the application's callback: what it writes is encrypted after it
     bool encrypting;     // inside the encryption of the backlog
@@ -118,7 +119,7 @@ int pa_tls_wake_waiter(PaTls *tls, PyObject *exc);
 int pa_tls_call_soon(PaTls *tls, PyObject *obj, PyObject *name, PyObject *arg);
 /* loop.call_later(timeout, tls.name). New reference. */
 PyObject *pa_tls_call_later(PaTls *tls, PyObject *timeout, PyObject *name);
-void pa_tls_cancel_timer(PyObject **timer);
+void pa_tls_cancel_timer(PaTls *tls, PyObject **timer);
 int pa_tls_log_debug(PaTls *tls, const char *format);
 
 /* ---- handshake.c */
