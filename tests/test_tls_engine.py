@@ -478,6 +478,17 @@ async def test_a_transport_that_is_never_closed(loop, contexts):
     assert messages == ["unclosed transport <asyncio._SSLProtocolTransport object>"]
 
 
+async def test_connection_made_after_the_connection_is_lost(loop, contexts):
+    """Nothing is left to shake hands with."""
+    protocol = protocol_over_nothing(loop, contexts)
+    transport = protocol._app_transport
+    transport.close()
+    transport.close()
+    protocol.connection_lost(None)
+    with pytest.raises(RuntimeError):  # in asyncio the transport's, which cannot write
+        protocol.connection_made(asyncio.Transport())
+
+
 @pytest.mark.parametrize("timeout", ["ssl_handshake_timeout", "ssl_shutdown_timeout"])
 async def test_time_outs_must_be_positive(loop, contexts, timeout):
     for value in 0, -1.5:

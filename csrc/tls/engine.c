@@ -536,6 +536,10 @@ static PyObject *
 tls_connection_made(PyObject *self, PyObject *transport)
 {
     PaTls *tls = cast(self);
+    if (tls->codec == NULL) { /* pa_tls_release(): its connection is over */
+        PyErr_SetString(PyExc_RuntimeError, "connection_made() of a TLS connection that was lost");
+        return NULL;
+    }
     Py_XSETREF(tls->transport, Py_NewRef(transport));
     bool ours = Py_TYPE(transport) == pa_tls_state(tls)->socket_transport_type;
     tls->socket = ours ? (PaTransport *)transport : NULL;
