@@ -319,10 +319,7 @@ set_extra(PaTransport *t, PyObject *extra)
             return -1;
         }
     }
-    if (pa_transport_keep_addresses(t, NULL, 0) < 0) {
-        return -1;
-    }
-    return pa_transport_extra_dict(t) == NULL ? -1 : 0;
+    return pa_transport_keep_addresses(t, NULL, 0);
 }
 
 PaTransport *
