@@ -128,6 +128,11 @@ def mean_cells(document: Document) -> tuple[list[str], list[list[str]]]:
     return ["times as fast as (rows)", *references], lines
 
 
+def counted(items: list[str], one: str, several: str) -> str:
+    """How many there are, with what is said of them."""
+    return f"{len(items)} {one if len(items) == 1 else several}"
+
+
 def verdict_counts(document: Document) -> str:
     """How many rows are at their target, short of it, slower than a peer: one sentence."""
     words: dict[str, list[str]] = {"met": [], "not met": [], "slower": []}
@@ -136,10 +141,9 @@ def verdict_counts(document: Document) -> str:
         found = verdict(row, result, document.loops)
         if found is not None:
             words[found.word(row)].append(row.title)
-    text = (
-        f"{len(words['met'])} rows are at their target, {len(words['not met'])} are faster than "
-        f"every peer and short of it, {len(words['slower'])} are slower than some peer"
-    )
+    rows = counted(words["met"], "row is at its target", "rows are at their target")
+    short = counted(words["not met"], "is", "are") + " faster than every peer and short of it"
+    text = f"{rows}, {short}, {counted(words['slower'], 'is', 'are')} slower than some peer"
     return text + (": " + "; ".join(words["slower"]) + "." if words["slower"] else ".")
 
 
@@ -153,8 +157,8 @@ def losses(document: Document) -> str:
             ratio = None if loop in row.not_a_peer else ratio_to(result, loop)
             if ratio is not None and ratio.median < 1:
                 titles.append(row.title)
-        lines.append(f"- {loop} is better on {len(titles)} rows{': ' if titles else ''}")
-        lines[-1] += "; ".join(titles)
+        better = f"- {loop} is better on {counted(titles, 'row', 'rows')}"
+        lines.append(better + (": " + "; ".join(titles) if titles else ""))
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.markdown import replace_part, row_cells, verdict_counts
+from benchmarks.markdown import losses, replace_part, row_cells, verdict_counts
 from benchmarks.results import (
     Document,
     RowResult,
@@ -124,7 +124,13 @@ def test_a_rate_stands_beside_the_cpu_time_where_it_was_measured():
 def test_losing_rows_are_named():
     results = {COST.key: rounds(asyncio=[100], pyasync=[200], uvloop=[400])}
     document = Document(True, {"loops": dict.fromkeys(LOOPS, "")}, {}, results)
-    assert verdict_counts(document).endswith(f"1 are slower than some peer: {COST.title}.")
+    assert verdict_counts(document) == (
+        "0 rows are at their target, 0 are faster than every peer and short of it, "
+        f"1 is slower than some peer: {COST.title}."
+    )
+    assert losses(document) == (
+        f"- asyncio is better on 1 row: {COST.title}\n- uvloop is better on 0 rows"
+    )
 
 
 def test_a_document_comes_back_as_it_was_saved(tmp_path: Path):
