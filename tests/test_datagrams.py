@@ -202,6 +202,8 @@ async def test_an_error_in_datagram_received_is_reported(loop):
     one.transport.sendto(b"x", address_of(two))
     await until(lambda: found)
     assert str(found[0]["exception"]) == "in datagram_received"
+    assert found[0]["message"].endswith("DatagramTransport._read_ready()")
+    assert isinstance(found[0]["handle"], asyncio.Handle)
     two.transport.abort()
     await two.lost
     await closed(one)

@@ -105,6 +105,28 @@ dispatch_by_handle(PaTransport *t, int events)
     return result;
 }
 
+/* The raised exception, told as that of the Handle which asyncio would have run. */
+static void
+callback_failed(PaTransport *t, int events)
+{
+    PaLoop *loop = t->member.loop;
+    PaNames *names = &pa_transport_state(t)->names;
+    PyObject *exc = PyErr_GetRaisedException();
+    PyObject *method = PyObject_GetAttr(
+        (PyObject *)t, (events & UV_READABLE) ? names->_read_ready : names->_write_ready);
+    PyObject *handle =
+        method == NULL ? NULL : pa_handle_new(&loop->sched, method, NULL, 0, t->read_context);
+    PyErr_SetRaisedException(exc);
+    if (handle == NULL || pa_sched_is_exit_raised()) {
+        pa_loop_callback_failed(loop, "Exception in callback of a transport");
+    }
+    else if (pa_handle_report(&loop->sched, handle) < 0) {
+        pa_loop_keep_exit(loop);
+    }
+    Py_XDECREF(method);
+    Py_XDECREF(handle);
+}
+
 static void
 on_ready(PaPoll *poll, int events)
 {
@@ -141,7 +163,7 @@ transport_ready(PaMember *member)
         result = loop->sched.debug ? dispatch_by_handle(t, events) : dispatch_in_context(t, events);
     }
     if (result < 0) {
-        pa_loop_callback_failed(loop, "Exception in callback of a socket transport");
+        callback_failed(t, events);
     }
     pa_transport_flush_full_group(loop);
 }
