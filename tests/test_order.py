@@ -1,6 +1,8 @@
 """The order of one turn: what was ready, descriptors, timers, then what these scheduled."""
 
 import asyncio
+import errno
+import os
 import socket
 
 import pytest
@@ -177,3 +179,80 @@ async def test_a_socket_found_closed_just_before_the_loop_would_sleep_ends_the_t
     async with asyncio.timeout(10):
         await protocol.lost
     peer.close()
+
+
+def count_turns(loop, turns):
+    """Notes each turn from now on."""
+    turns.append(loop.call_soon(count_turns, loop, turns))
+
+
+async def test_a_descriptor_that_stays_readable_is_reported_every_turn(loop):
+    ours, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    turns, seen = [], []
+
+    def read():
+        ours.recv(1)
+        seen.append(len(turns))
+        asyncio.get_running_loop().call_soon(seen.append, "scheduled")
+
+    count_turns(loop, turns)
+    loop.add_reader(ours, read)
+    for _ in range(4):
+        peer.send(b"x")
+    while len(seen) < 8:
+        await asyncio.sleep(0)
+    turns[-1].cancel()
+    loop.remove_reader(ours)
+    first = seen[0]
+    assert seen[::2] == [first, first + 1, first + 2, first + 3]
+    assert set(seen[1::2]) == {"scheduled"}
+    ours.close()
+    peer.close()
+
+
+async def test_what_a_datagram_schedules_runs_before_the_next_datagram(loop):
+    seen = []
+
+    class Scheduling(asyncio.DatagramProtocol):
+        def datagram_received(self, data, address):
+            seen.append(data)
+            if data != b"quiet":
+                asyncio.get_running_loop().call_soon(seen.append, "scheduled")
+
+    transport, _ = await loop.create_datagram_endpoint(Scheduling, ("127.0.0.1", 0))
+    peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    peer.connect(transport.get_extra_info("sockname"))
+    for data in (b"1", b"2", b"quiet", b"3", b"quiet", b"4", b"5", b"6"):
+        peer.send(data)
+    while len(seen) < 14:
+        await asyncio.sleep(0)
+    assert seen == [
+        *(b"1", "scheduled", b"2", "scheduled", b"quiet", b"3", "scheduled"),
+        *(b"quiet", b"4", "scheduled", b"5", "scheduled", b"6", "scheduled"),
+    ]
+    transport.abort()
+    peer.close()
+    await settled(loop)
+
+
+async def test_a_pipe_that_was_writable_before_its_reader_closed_fails_to_write(loop):
+    reading, writing = os.pipe()
+    lost = loop.create_future()
+
+    class Closing(asyncio.Protocol):
+        def connection_made(self, transport):
+            self.transport = transport
+
+        def data_received(self, data):
+            self.transport.close()
+
+    class Writing(asyncio.BaseProtocol):
+        def connection_lost(self, exc):
+            lost.set_result(exc)
+
+    await loop.connect_read_pipe(Closing, open(reading, "rb", 0))
+    transport, _ = await loop.connect_write_pipe(Writing, open(writing, "wb", 0))
+    transport.write(b"x" * 400_000)
+    exc = await lost
+    assert isinstance(exc, BrokenPipeError) and exc.errno == errno.EPIPE
+    await settled(loop)

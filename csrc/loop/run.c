@@ -7,8 +7,7 @@
  * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
  * polls have come back empty while the ring kept filling, 2, 4 and so on up to MAX_BATCHES batches
  * run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at the first
- * I/O event, new watcher or write. What I/O events made ready runs without a poll in between. Timers
- * are looked at in every turn all the same.
+ * I/O event, new watcher or write. Timers are looked at in every turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first event takes
  * it back (pa_loop_enter). */
@@ -115,15 +114,6 @@ flush(PaLoop *loop)
     }
 }
 
-/* After a poll that is not counted as one in vain. When it found something, the turn for what that
- * made ready goes without a poll. */
-static void
-poll_was_due(PaLoop *loop)
-{
-    loop->vain_polls = 0;
-    loop->batches_left = loop->batches_unclocked = loop->io_seen;
-}
-
 /* Nothing is ready: sleep until an event, a timer or another thread. */
 static int
 poll_blocking(PaLoop *loop)
@@ -143,7 +133,7 @@ poll_blocking(PaLoop *loop)
         seconds = timers->entries[0].when - now;
     }
     int err = poll(loop, seconds);
-    poll_was_due(loop);
+    pa_loop_poll_soon(loop);
     return err;
 }
 
@@ -179,7 +169,7 @@ poll_ready(PaLoop *loop)
         return -1;
     }
     if (loop->io_seen) {
-        poll_was_due(loop);
+        pa_loop_poll_soon(loop);
         return 0;
     }
     if (loop->vain_polls < PATIENCE) {

@@ -3,7 +3,7 @@
  * A PaTransport with its own way of reading and writing; life, flow control and information are
  * those of transport.c. Datagrams are received several at a time, made into objects, held in the
  * transport and handed to the protocol one by one: pausing or closing in datagram_received() keeps
- * or drops the rest. sendto() sends at once unless datagrams are queued; the queue's items are
+ * or drops the rest, and what it schedules runs before the next one. sendto() sends at once unless datagrams are queued; the queue's items are
  * (bytes, address). Addresses of a form that addr.c does not read, and families that it does not
  * know, go through the methods of the Python socket, whose errors they then have. An OSError, from
  * the network or the arguments, goes to error_received(); anything else ends the transport. */
@@ -225,34 +225,34 @@ may_deliver(const PaDatagram *d)
     return d->t.reading && !d->t.conn_lost;
 }
 
-/* libuv does not tell of datagrams that are held: another turn delivers them. Keeps a raised
- * exception. */
+/* The kernel does not tell of datagrams that are held: another turn delivers them, as if it had. Keeps a
+ * raised exception. */
 static void
 deliver_later(PaDatagram *d)
 {
     PyObject *exc = PyErr_GetRaisedException();
-    if (pa_transport_call_soon(&d->t, (PyObject *)d, pa_transport_state(&d->t)->names._read_ready,
-                               NULL) < 0) {
-        pa_write_unraisable((PyObject *)d);
-    }
+    pa_poll_queue(&d->t.poll, &d->t.member, UV_READABLE);
     PyErr_SetRaisedException(exc);
 }
 
-/* Hands out what is held. -1 with the exception of datagram_received(). */
+/* Hands out what is held, until a callback was scheduled meanwhile, whose turn in asyncio comes before
+ * the next datagram: 1 then, else 0, or -1 with the exception of datagram_received(). */
 static int
 deliver_held(PaDatagram *d)
 {
-    while (d->held_count > 0 && may_deliver(d)) {
+    const PaRing *ring = &d->t.member.loop->sched.ring;
+    int result = 0;
+    while (result == 0 && d->held_count > 0 && may_deliver(d)) {
         Received next = d->held[d->held_first++];
         d->held_count--;
-        if (deliver_steal(&d->t, next) < 0) {
-            if (d->held_count > 0 && may_deliver(d)) {
-                deliver_later(d);
-            }
-            return -1;
-        }
+        size_t scheduled = pa_ring_count(ring);
+        int failed = deliver_steal(&d->t, next);
+        result = failed < 0 ? -1 : pa_ring_count(ring) > scheduled;
     }
-    return 0;
+    if (result != 0 && d->held_count > 0 && may_deliver(d)) {
+        deliver_later(d);
+    }
+    return result;
 }
 
 static int
@@ -265,10 +265,11 @@ read_ready(PaTransport *t)
             return failed(t, "Fatal read error on datagram transport");
         }
         bool more = d->held_count == d->slots;
-        if (deliver_held(d) < 0) {
+        int delivered = deliver_held(d);
+        if (delivered < 0) {
             return -1;
         }
-        if (!more) {
+        if (delivered > 0 || !more) {
             break;
         }
     }
