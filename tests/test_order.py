@@ -235,6 +235,29 @@ async def test_what_a_datagram_schedules_runs_before_the_next_datagram(loop):
     await settled(loop)
 
 
+async def test_what_a_full_buffer_schedules_runs_before_it_is_filled_again(loop):
+    seen = []
+
+    class Small(asyncio.BufferedProtocol):
+        buffer = bytearray(1)
+
+        def get_buffer(self, sizehint):
+            return self.buffer
+
+        def buffer_updated(self, nbytes):
+            seen.append(bytes(self.buffer))
+            asyncio.get_running_loop().call_soon(seen.append, "scheduled")
+
+    transport, _, peer = await over_socket(loop, Small)
+    peer.send(b"abc")
+    while len(seen) < 6:
+        await asyncio.sleep(0)
+    assert seen == [b"a", "scheduled", b"b", "scheduled", b"c", "scheduled"]
+    transport.abort()
+    peer.close()
+    await settled(loop)
+
+
 async def test_a_pipe_that_was_writable_before_its_reader_closed_fails_to_write(loop):
     reading, writing = os.pipe()
     lost = loop.create_future()

@@ -88,6 +88,7 @@ queue_watcher(PaLoop *loop, PyObject **slot)
         Py_CLEAR(*slot);
         return;
     }
+    loop->poll_again |= kind == PA_ENTRY_HANDLE; /* which may leave the descriptor ready */
     if (pa_ring_push(&loop->sched.ring, kind, *slot, NULL) < 0) {
         pa_loop_callback_failed(loop, "Cannot queue a descriptor's callback");
     }

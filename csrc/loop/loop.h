@@ -97,6 +97,7 @@ struct PaLoop {
     double last_poll;      // when polled last, seconds
     double last_clock;     // when the clock was read last
     bool io_seen;          // something happened in the last poll
+    bool poll_again;       // it was for add_reader() or add_writer(), and may still be so
 
     PaPoll *changed_polls, *closed_polls; // for pa_poll_flush()
 
@@ -145,7 +146,7 @@ void pa_loop_keep_exit(PaLoop *loop);
  * handler under `message`. Clears the exception. */
 void pa_loop_callback_failed(PaLoop *loop, const char *message);
 
-/* Stops skipping polls: new watcher, new write. */
+/* Stops skipping polls: new watcher, new write, more to be read. */
 static inline void
 pa_loop_poll_soon(PaLoop *loop)
 {

@@ -7,7 +7,9 @@
  * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
  * polls have come back empty while the ring kept filling, 2, 4 and so on up to MAX_BATCHES batches
  * run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at the first
- * I/O event, new watcher or write. Timers are looked at in every turn all the same.
+ * I/O event, new watcher or write. What streams have received runs without a poll in between, as no
+ * more is known to be there; after anything else the next turn polls. Timers are looked at in every
+ * turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first event takes
  * it back (pa_loop_enter). */
@@ -83,7 +85,7 @@ poll(PaLoop *loop, double seconds)
     if (loop->changed_polls != NULL || loop->closed_polls != NULL) {
         pa_poll_flush(loop);
     }
-    loop->io_seen = false;
+    loop->io_seen = loop->poll_again = false;
     /* Values that died just before may have scheduled something, or stopped the loop. */
     if (seconds <= 0 || pa_ring_count(&loop->sched.ring) > 0 || loop->stopping) {
         return poll_result(pa_backend_wait(loop, 0));
@@ -114,6 +116,15 @@ flush(PaLoop *loop)
     }
 }
 
+/* After a poll that is not counted as one in vain. When it found that streams can be read, the turn for
+ * what that makes ready goes without a poll. */
+static void
+poll_was_due(PaLoop *loop)
+{
+    loop->vain_polls = 0;
+    loop->batches_left = loop->batches_unclocked = loop->io_seen && !loop->poll_again;
+}
+
 /* Nothing is ready: sleep until an event, a timer or another thread. */
 static int
 poll_blocking(PaLoop *loop)
@@ -133,7 +144,7 @@ poll_blocking(PaLoop *loop)
         seconds = timers->entries[0].when - now;
     }
     int err = poll(loop, seconds);
-    pa_loop_poll_soon(loop);
+    poll_was_due(loop);
     return err;
 }
 
@@ -169,7 +180,7 @@ poll_ready(PaLoop *loop)
         return -1;
     }
     if (loop->io_seen) {
-        pa_loop_poll_soon(loop);
+        poll_was_due(loop);
         return 0;
     }
     if (loop->vain_polls < PATIENCE) {

@@ -427,11 +427,17 @@ read_once(PaTransport *t)
 int
 pa_transport_read_ready(PaTransport *t)
 {
+    const PaRing *ring = &t->member.loop->sched.ring;
+    size_t scheduled = pa_ring_count(ring); /* what is, in asyncio runs before the next read */
     for (int i = 0; i < READS_PER_EVENT && t->reading && !t->conn_lost; i++) {
         ReadOutcome result = read_once(t);
         if (result != READ_AGAIN) {
             return result == READ_EXIT ? -1 : 0;
         }
+        if (pa_ring_count(ring) > scheduled) {
+            break;
+        }
     }
+    pa_loop_poll_soon(t->member.loop);
     return 0;
 }

@@ -33,6 +33,7 @@ typedef struct {
     int8_t connected;  // is_connected(), -1 while nobody has asked
     uint8_t slots;     // datagrams that one receive() may bring
     uint8_t held_first, held_count;
+    bool more; // the last receive() brought as many as it can: others may wait in the kernel
     Received held[BATCH];
 } PaDatagram;
 
@@ -260,19 +261,25 @@ read_ready(PaTransport *t)
 {
     PaDatagram *d = cast(t);
     for (int i = 0; i < BATCHES_PER_EVENT && may_deliver(d); i++) {
-        if (d->held_count == 0 && fill(d) < 0) {
-            drop_held(d);
-            return failed(t, "Fatal read error on datagram transport");
+        if (d->held_count == 0) {
+            if (fill(d) < 0) {
+                drop_held(d);
+                return failed(t, "Fatal read error on datagram transport");
+            }
+            d->more = d->held_count == d->slots;
         }
-        bool more = d->held_count == d->slots;
         int delivered = deliver_held(d);
         if (delivered < 0) {
             return -1;
         }
-        if (delivered > 0 || !more) {
+        if (!d->more) {
+            return 0;
+        }
+        if (delivered > 0) {
             break;
         }
     }
+    pa_loop_poll_soon(t->member.loop);
     return 0;
 }
 
