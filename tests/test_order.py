@@ -210,6 +210,27 @@ async def test_a_descriptor_that_stays_readable_is_reported_every_turn(loop):
     peer.close()
 
 
+async def test_what_exceeds_max_size_is_read_in_the_next_turns(loop):
+    turns, seen = [], []
+
+    class Turns(asyncio.Protocol):
+        def data_received(self, data):
+            seen.append((len(turns), data))
+
+    transport, _, peer = await over_socket(loop, Turns)
+    transport.max_size = 1
+    peer.send(b"abc")
+    count_turns(loop, turns)
+    while len(seen) < 3:
+        await asyncio.sleep(0)
+    turns[-1].cancel()
+    first = seen[0][0]
+    assert seen == [(first, b"a"), (first + 1, b"b"), (first + 2, b"c")]
+    transport.abort()
+    peer.close()
+    await settled(loop)
+
+
 async def test_what_a_datagram_schedules_runs_before_the_next_datagram(loop):
     seen = []
 

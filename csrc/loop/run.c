@@ -7,9 +7,9 @@
  * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
  * polls have come back empty while the ring kept filling, 2, 4 and so on up to MAX_BATCHES batches
  * run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at the first
- * I/O event, new watcher or write. What streams have received runs without a poll in between, as no
- * more is known to be there; after anything else the next turn polls. Timers are looked at in every
- * turn all the same.
+ * I/O event, new watcher or write. What an I/O event made ready runs without a poll in between, unless
+ * its descriptor may still be ready: as in asyncio it is then reported in every turn. Timers are looked
+ * at in every turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first event takes
  * it back (pa_loop_enter). */
@@ -116,8 +116,9 @@ flush(PaLoop *loop)
     }
 }
 
-/* After a poll that is not counted as one in vain. When it found that streams can be read, the turn for
- * what that makes ready goes without a poll. */
+/* After a poll that is not counted as one in vain. When it found something, the turn for what that
+ * made ready goes without a poll, unless a callback of add_reader() or add_writer() is part of it;
+ * transports that leave something in the kernel say so (pa_loop_poll_soon). */
 static void
 poll_was_due(PaLoop *loop)
 {

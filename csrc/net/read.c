@@ -4,8 +4,9 @@
  * (base/sparebytes.h), or into the buffer of asyncio's stream reader (streams.c). After a large one
  * the connection's next read goes straight into a bytes of the largest size, which is shrunk, or into
  * the reader's buffer; when less came than messages have, the rest is asked for at once. Buffered
- * protocols receive into their own memory. A read that filled its buffer is followed by another, a few
- * times at most, so that one busy connection cannot starve the others. A transport whose max_size the
+ * protocols receive into their own memory. A read that filled its buffer is followed by another, unless
+ * a callback was scheduled meanwhile, whose turn in asyncio comes first, and a few times at most, so
+ * that one busy connection cannot starve the others. A transport whose max_size the
  * application has set reads as asyncio does, by the socket's recv(). What the protocol wrote meanwhile
  * is sent when its method returns, or soon after (flush.c). */
 #include "net/syscalls.h"
@@ -308,6 +309,7 @@ pa_transport_receive_max_size(PaTransport *t, PyObject *name)
 static ReadOutcome
 read_max_size(PaTransport *t)
 {
+    pa_loop_poll_soon(t->member.loop); /* what is more than that stays in the socket */
     PyObject *data = pa_transport_receive_max_size(t, pa_transport_state(t)->names.recv);
     int some = data == NULL ? -1 : PyObject_IsTrue(data);
     if (some > 0 && !t->conn_lost) {
@@ -428,7 +430,7 @@ int
 pa_transport_read_ready(PaTransport *t)
 {
     const PaRing *ring = &t->member.loop->sched.ring;
-    size_t scheduled = pa_ring_count(ring); /* what is, in asyncio runs before the next read */
+    size_t scheduled = pa_ring_count(ring);
     for (int i = 0; i < READS_PER_EVENT && t->reading && !t->conn_lost; i++) {
         ReadOutcome result = read_once(t);
         if (result != READ_AGAIN) {

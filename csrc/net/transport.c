@@ -58,6 +58,19 @@ pa_transport_ready(PaTransport *t, int events)
     return 0;
 }
 
+/* For the transport's method, as asyncio's reader and writer handles. New reference. */
+static PyObject *
+new_handle(PaTransport *t, PyObject *name)
+{
+    PyObject *method = PyObject_GetAttr((PyObject *)t, name);
+    PyObject *handle = NULL;
+    if (method != NULL) {
+        handle = pa_handle_new(&t->member.loop->sched, method, NULL, 0, t->read_context);
+        Py_DECREF(method);
+    }
+    return handle;
+}
+
 /* In the context that asyncio's reader handle would have. */
 static int
 dispatch_in_context(PaTransport *t, int events)
@@ -94,12 +107,8 @@ dispatch_by_handle(PaTransport *t, int events)
         if ((events & steps[i].event) == 0) {
             continue;
         }
-        PaSched *sched = &t->member.loop->sched;
-        PyObject *method = PyObject_GetAttr((PyObject *)t, steps[i].method);
-        PyObject *handle =
-            method == NULL ? NULL : pa_handle_new(sched, method, NULL, 0, t->read_context);
-        result = handle == NULL ? -1 : pa_sched_run_timed(sched, handle);
-        Py_XDECREF(method);
+        PyObject *handle = new_handle(t, steps[i].method);
+        result = handle == NULL ? -1 : pa_sched_run_timed(&t->member.loop->sched, handle);
         Py_XDECREF(handle);
     }
     return result;
@@ -112,10 +121,8 @@ callback_failed(PaTransport *t, int events)
     PaLoop *loop = t->member.loop;
     PaNames *names = &pa_transport_state(t)->names;
     PyObject *exc = PyErr_GetRaisedException();
-    PyObject *method = PyObject_GetAttr(
-        (PyObject *)t, (events & UV_READABLE) ? names->_read_ready : names->_write_ready);
     PyObject *handle =
-        method == NULL ? NULL : pa_handle_new(&loop->sched, method, NULL, 0, t->read_context);
+        new_handle(t, (events & UV_READABLE) ? names->_read_ready : names->_write_ready);
     PyErr_SetRaisedException(exc);
     if (handle == NULL || pa_sched_is_exit_raised()) {
         pa_loop_callback_failed(loop, "Exception in callback of a transport");
@@ -123,7 +130,6 @@ callback_failed(PaTransport *t, int events)
     else if (pa_handle_report(&loop->sched, handle) < 0) {
         pa_loop_keep_exit(loop);
     }
-    Py_XDECREF(method);
     Py_XDECREF(handle);
 }
 

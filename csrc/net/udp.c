@@ -3,10 +3,11 @@
  * A PaTransport with its own way of reading and writing; life, flow control and information are
  * those of transport.c. Datagrams are received several at a time, made into objects, held in the
  * transport and handed to the protocol one by one: pausing or closing in datagram_received() keeps
- * or drops the rest, and what it schedules runs before the next one. sendto() sends at once unless datagrams are queued; the queue's items are
- * (bytes, address). Addresses of a form that addr.c does not read, and families that it does not
- * know, go through the methods of the Python socket, whose errors they then have. An OSError, from
- * the network or the arguments, goes to error_received(); anything else ends the transport. */
+ * or drops the rest, and what it schedules runs before the next one. sendto() sends at once unless
+ * datagrams are queued; the queue's items are (bytes, address). Addresses of a form that addr.c does
+ * not read, and families that it does not know, go through the methods of the Python socket, whose
+ * errors they then have. An OSError, from the network or the arguments, goes to error_received();
+ * anything else ends the transport. */
 #include "net/transport.h"
 
 #include <errno.h>
@@ -179,6 +180,7 @@ fill(PaDatagram *d)
 {
     d->held_first = 0;
     if (!d->known_family || pa_transport_has_max_size(&d->t)) {
+        pa_loop_poll_soon(d->t.member.loop); /* one at a time, as asyncio: others may wait */
         return fill_by_socket(d);
     }
     char *buffer = pa_loop_read_buffer(d->t.member.loop);

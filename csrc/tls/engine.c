@@ -325,9 +325,6 @@ check_timeout(PaState *st, PyObject *given, const char *name, PyObject *constant
     if (given == Py_None) {
         return PyObject_GetAttr(st->asyncio.constants, constant);
     }
-    if (PyFloat_CheckExact(given) && PyFloat_AS_DOUBLE(given) > 0) {
-        return Py_NewRef(given);
-    }
     PyObject *zero = PyLong_FromLong(0);
     int wrong = zero == NULL ? -1 : PyObject_RichCompareBool(given, zero, Py_LE);
     Py_XDECREF(zero);
@@ -363,10 +360,10 @@ choose_context(PyObject *given, bool server_side, bool named)
 
 /* sslcontext.wrap_bio(incoming, outgoing, server_side=..., server_hostname=hostname) */
 static PyObject *
-wrap_bio(PaTls *tls, bool server_side, PyObject *hostname)
+wrap_bio(PaTls *tls, PyObject *hostname)
 {
     PyObject *args[] = {tls->sslcontext, tls->incoming, tls->outgoing,
-                        server_side ? Py_True : Py_False, hostname};
+                        tls->server_side ? Py_True : Py_False, hostname};
     PaState *st = pa_tls_state(tls);
     return PyObject_VectorcallMethod(st->names.wrap_bio, args, 3, st->ssl.wrap_bio_keywords);
 }
@@ -417,15 +414,14 @@ set_codec(PaTls *tls)
 }
 
 static int
-set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname)
+set_up(PaTls *tls, PyObject *given_context, PyObject *hostname)
 {
     PaState *st = pa_tls_state(tls);
-    tls->server_side = server_side;
     int named = PyObject_IsTrue(hostname);
     if (named < 0) {
         return -1;
     }
-    tls->sslcontext = choose_context(given_context, server_side, named);
+    tls->sslcontext = choose_context(given_context, tls->server_side, named);
     if (tls->sslcontext == NULL) {
         return -1;
     }
@@ -436,7 +432,7 @@ set_up(PaTls *tls, PyObject *given_context, bool server_side, PyObject *hostname
         (tls->outgoing = PyObject_CallNoArgs(st->ssl.MemoryBIO)) == NULL) {
         return -1;
     }
-    tls->sslobj = wrap_bio(tls, server_side, named && !server_side ? hostname : Py_None);
+    tls->sslobj = wrap_bio(tls, named && !tls->server_side ? hostname : Py_None);
     if (tls->sslobj == NULL || set_codec(tls) < 0) {
         return -1;
     }
@@ -474,6 +470,7 @@ tls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     tls->loop = (PaLoop *)Py_NewRef(loop);
     tls->waiter = waiter == Py_None ? NULL : Py_NewRef(waiter);
+    tls->server_side = server_side;
     tls->app = call_made ? PA_TLS_APP_INIT : PA_TLS_APP_CONNECTED;
     tls->read_high = READ_HIGH;
     tls->read_low = READ_HIGH / 4;
@@ -486,7 +483,7 @@ tls_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             check_timeout(st, shutdown, "ssl_shutdown_timeout", st->names.SSL_SHUTDOWN_TIMEOUT);
     }
     if (tls->shutdown_timeout == NULL || pa_tls_set_app_protocol(tls, protocol) < 0 ||
-        set_up(tls, context, server_side, hostname) < 0) {
+        set_up(tls, context, hostname) < 0) {
         pa_tls_mark_closed(tls);
         Py_DECREF(tls);
         return NULL;

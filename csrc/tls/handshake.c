@@ -5,16 +5,16 @@
  * is cancelled at the end, whatever that is. */
 #include "tls/tls.h"
 
-/* Whether OpenSSL could only say that nothing has come: in TLS the client speaks first. */
+/* Whether OpenSSL could only say that nothing has come: in TLS the client speaks first. -1 with an
+ * exception. */
 static int
 waits_for_client(PaTls *tls)
 {
     if (!tls->server_side || !tls->codec_in_c) {
         return 0;
     }
-    Py_ssize_t read_ahead =
-        pa_tls_bio_size(tls, tls->incoming); /* by streams, before start_tls() */
-    return read_ahead < 0 ? -1 : read_ahead == 0;
+    Py_ssize_t size = pa_tls_bio_size(tls, tls->incoming); /* read by streams before start_tls() */
+    return size < 0 ? -1 : size == 0;
 }
 
 int
@@ -37,7 +37,10 @@ pa_tls_start_handshake(PaTls *tls)
         return -1;
     }
     int waiting = waits_for_client(tls);
-    return waiting == 0 ? pa_tls_do_handshake(tls) : waiting < 0 ? -1 : 0;
+    if (waiting != 0) {
+        return waiting < 0 ? -1 : 0;
+    }
+    return pa_tls_do_handshake(tls);
 }
 
 int
