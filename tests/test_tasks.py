@@ -261,6 +261,39 @@ def test_create_task_wants_a_coroutine(same_as_asyncio, bad):
     assert same_as_asyncio(body)[0] == "TypeError"
 
 
+class HiddenClass:
+    """Nobody can ask whether this is a coroutine."""
+
+    @property
+    def __class__(self):
+        raise LookupError("no class")
+
+
+class NoName:
+    def __str__(self):
+        raise LookupError("no name")
+
+
+@pytest.mark.parametrize("fault", ["no class", "no name"])
+def test_a_task_that_cannot_be_made(same_as_asyncio, fault):
+    def body(loop):
+        seen = []
+        loop.set_exception_handler(lambda loop, context: seen.append(context["message"]))
+        for _ in range(3):  # the next task may lie where a finished one did
+            loop.run_until_complete(loop.create_task(value(1)))
+            coro = value(2)
+            if fault == "no class":
+                seen.append(error_of(loop.create_task, HiddenClass()))
+            else:
+                seen.append(error_of(loop.create_task, coro, name=NoName()))
+            coro.close()
+            seen.append(len(asyncio.all_tasks(loop)))
+        turn(loop)
+        return seen
+
+    assert ("LookupError", fault) in same_as_asyncio(body)
+
+
 def test_yielding_nonsense(same_as_asyncio):
     class Yields:
         def __init__(self, thing):

@@ -205,6 +205,7 @@ static void
 clear_fields(PaTask *self)
 {
     self->sched = NULL;
+    self->log_destroy_pending = 0; // nobody is to miss the next task here before it has a context
     pa_future_clear_fields((PaFuture *)self);
     Py_CLEAR(self->context);
     Py_CLEAR(self->coro);
