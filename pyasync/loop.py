@@ -55,8 +55,8 @@ class _WatchedDescriptors:
         return SelectorKey(fd, fd, EVENT_READ * readable | EVENT_WRITE * writable, None)
 
 
-def _plain_methods(*names: str) -> dict[str, Any]:
-    return {name: getattr(socket.socket, name, None) for name in names}
+def _plain_methods(*names: str) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, getattr(socket.socket, name, None)) for name in names)
 
 
 # What asyncio's transports and servers call of a socket, and those in C do not.
@@ -65,10 +65,10 @@ _DATAGRAM_METHODS = _plain_methods("recvfrom", "send", "sendto")
 _SERVER_METHODS = _plain_methods("accept")
 
 
-def _brings_its_own(sock: socket.socket, plain: dict[str, Any]) -> bool:
+def _brings_its_own(sock: socket.socket, plain: tuple[tuple[str, Any], ...]) -> bool:
     """Whether a class of the user's has other methods, which want to be called."""
     cls = type(sock)
-    for name, method in plain.items():  # any() makes a generator per connection
+    for name, method in plain:  # any() makes a generator per connection
         if getattr(cls, name, None) is not method:
             return True
     return False

@@ -7,9 +7,9 @@
  * Adaptive polling: a poll with nothing to report costs more than a task step. So when PATIENCE
  * polls have come back empty while the ring kept filling, 2, 4 and so on up to MAX_BATCHES batches
  * run between polls, for no longer than MAX_SKIP_SECONDS of wall time, and one again at the first
- * I/O event, new watcher or write. What an I/O event made ready runs without a poll in between, unless
- * its descriptor may still be ready: as in asyncio it is then reported in every turn. Timers are looked
- * at in every turn all the same.
+ * I/O event, new watcher or write. What an I/O event made ready runs without a poll in between,
+ * unless its descriptor may still be ready: as in asyncio it is then reported in every turn. Timers
+ * are looked at in every turn all the same.
  *
  * The GIL is released in one place, poll(), and only when the poll may block; the first event takes
  * it back (pa_loop_enter). */

@@ -2,13 +2,14 @@
  *
  * A read goes into the loop's shared buffer and is copied into a bytes of its size
  * (base/sparebytes.h), or into the buffer of asyncio's stream reader (streams.c). After a large one
- * the connection's next read goes straight into a bytes of the largest size, which is shrunk, or into
- * the reader's buffer; when less came than messages have, the rest is asked for at once. Buffered
- * protocols receive into their own memory. A read that filled its buffer is followed by another, unless
- * a callback was scheduled meanwhile, whose turn in asyncio comes first, and a few times at most, so
- * that one busy connection cannot starve the others. A transport whose max_size the
- * application has set reads as asyncio does, by the socket's recv(). What the protocol wrote meanwhile
- * is sent when its method returns, or soon after (flush.c). */
+ * the connection's next read goes straight into a bytes of the largest size, which is shrunk,
+ * or into the reader's buffer; when less came than messages have, the rest is asked for at
+ * once. Buffered protocols receive into their own memory. A read that filled its buffer is
+ * followed by another, unless a callback was scheduled meanwhile, whose turn in asyncio comes
+ * first, and a few times at most, so that one busy connection cannot starve the others. A
+ * transport whose max_size the application has set reads as asyncio does, by the socket's
+ * recv(). What the protocol wrote meanwhile is sent when its method returns, or soon after
+ * (flush.c). */
 #include "net/syscalls.h"
 #include "net/transport.h"
 

@@ -4,10 +4,10 @@
  * those of transport.c. Datagrams are received several at a time, made into objects, held in the
  * transport and handed to the protocol one by one: pausing or closing in datagram_received() keeps
  * or drops the rest, and what it schedules runs before the next one. sendto() sends at once unless
- * datagrams are queued; the queue's items are (bytes, address). Addresses of a form that addr.c does
- * not read, and families that it does not know, go through the methods of the Python socket, whose
- * errors they then have. An OSError, from the network or the arguments, goes to error_received();
- * anything else ends the transport. */
+ * datagrams are queued; the queue's items are (bytes, address). Addresses of a form that addr.c
+ * does not read, and families that it does not know, go through the methods of the Python socket,
+ * whose errors they then have. An OSError, from the network or the arguments, goes to
+ * error_received(); anything else ends the transport. */
 #include "net/transport.h"
 
 #include <errno.h>
